@@ -1,0 +1,468 @@
+"""``run``: from a prompt to a recorded turn.
+
+    prepare   context from the commits + files + other sessions + prompt, redacted, cached where it pays
+    compact   while the context is past the limit, the oldest turns become a summary turn
+    ask       one request, streamed; whatever came back becomes a commit
+
+What is sent is what is stored, so that the next request begins with the very bytes that are cached.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import ROUND_FLOOR, Decimal
+from pathlib import Path
+from typing import Any
+
+from gitsess import turns
+from gitsess.catalog import CACHE_LIFETIME_1H_S, CACHE_LIFETIME_5M_S, context_window, max_output_tokens
+from gitsess.commit import Commit
+from gitsess.errors import BudgetExceeded, NotFound, ProviderError, UsageError
+from gitsess.history import Session
+from gitsess.model import JSONObject, SessionName, TokenUsage, TurnId
+from gitsess.names import shown, split
+from gitsess.providers import Provider, Reply, Request
+from gitsess.providers.caching import Place, estimate_tokens, lay_out, lifetime
+from gitsess.resume import Context, context_of, documents_of, joined, tools_of
+from gitsess.text import well_formed
+from gitsess.turns import Turn
+from gitsess.workspace import Recorded, Workspace
+
+TYPICAL_ANSWER_TOKENS = 1_000
+"""What an answer is taken to have while the session has none to go by."""
+SMALLEST_ANSWER_TOKENS = 256
+"""An answer cut shorter than this by a budget is not worth its prompt."""
+MAX_FILE_BYTES = 5 * 1024 * 1024
+SUMMARY_TOKENS = 4_096
+
+_SYSTEM = (
+    "You work with a developer on {feature!r}, a feature of their software project; this conversation is its"
+    " {command!r} part. You see what this conversation holds and nothing else: you cannot read or change files"
+    " or run commands. Answer in plain Markdown."
+)
+_SUMMARISE = (
+    "Summarise our conversation up to here, for yourself: the next messages go on from your summary alone."
+    " Keep every decision and its reason, names of files, functions and commands, open questions, what is done"
+    " and what remains. Leave out pleasantries and anything that was withdrawn."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a person asked for. ``files`` as (name to show, path); ``model`` is a full id."""
+
+    prompt: str
+    model: str
+    max_tokens: int
+    system: str | None = None
+    files: tuple[tuple[str, Path], ...] = ()
+    sessions: tuple[SessionName, ...] = ()
+    budget_usd: Decimal | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request ready to be sent, and what is to be said about it beforehand.
+
+    ``context_tokens`` and ``cached_tokens`` are estimates for the part before the prompt; ``input_tokens``
+    is of the whole request. ``notes`` are lines for the person, such as a file that is there already.
+    """
+
+    session: SessionName
+    wish: Wish
+    context: Context
+    request: Request
+    places: tuple[Place, ...]
+    asked: tuple[JSONObject, ...]
+    read_in: tuple[str, ...]
+    input_tokens: int
+    context_tokens: int
+    cached_tokens: int
+    cost_usd: Decimal | None
+    answer_tokens: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A reply, and the turn it was recorded as; ``recorded`` is None where nothing was to be kept."""
+
+    reply: Reply
+    recorded: Recorded | None
+
+
+class Conversation:
+    """One session, about to be continued."""
+
+    def __init__(self, workspace: Workspace, session: SessionName) -> None:
+        self._workspace = workspace
+        self.session = session
+        self._found = self._load()
+        self.spent_usd = Decimal(0)
+
+    def _load(self) -> Session | None:
+        if not self._workspace.settings.enabled:
+            return None
+        # Refused before anything is paid for, if it must be.
+        self._workspace.appender.check(self.session)
+        tips, _ = self._workspace.history.tips()
+        if self.session not in tips:
+            return None
+        return self._workspace.history.one(self.session)
+
+    def prepare(self, wish: Wish) -> Prepared:
+        """The request that ``wish`` comes to; raises UsageError for a file or prompt that cannot be sent."""
+        redactor, now = self._workspace.redactor, self._workspace.around.now()
+        context = Context() if self._found is None else context_of(self._workspace.history, self._found)
+        prompt = redactor.text(well_formed(wish.prompt))
+        if not prompt.strip():
+            raise UsageError("the prompt is empty")
+        notes: list[str] = []
+        blocks: list[JSONObject] = []
+        read_in: list[str] = []
+        for name in wish.sessions:
+            read, trailer = self._read_in(name, notes)
+            blocks += read
+            read_in += trailer
+        known = documents_of(context.messages)
+        for title, path in wish.files:
+            text = redactor.text(_file_text(title, path))
+            if known.get(title) == text:
+                notes.append(f"{title} is in the context already, unchanged")
+            else:
+                blocks.append(_document(title, text))
+        blocks.append({"type": "text", "text": prompt})
+        asked = ({"role": "user", "content": blocks},)
+        request = self._request(wish, context, asked)
+        request, places = lay_out(request, gaps_s=context.gaps_s(now) if context.starts else [], turns=context.turns)
+        wish = replace(wish, prompt=prompt)
+        return self._estimated(wish, context, request, places, asked, tuple(read_in), tuple(notes), now)
+
+    def _request(self, wish: Wish, context: Context, asked: Sequence[JSONObject]) -> Request:
+        command, feature = split(self.session)
+        redactor = self._workspace.redactor
+        if wish.system is not None:
+            system: tuple[JSONObject, ...] = _text_blocks(redactor.text(well_formed(wish.system)))
+        else:
+            kept = context.system
+            default = _text_blocks(_SYSTEM.format(feature=feature or command, command=command))
+            system = default if kept is None else kept
+        messages = joined([*context.messages, *asked])
+        limit = max_output_tokens(wish.model)
+        return Request(
+            model=wish.model,
+            max_tokens=min(wish.max_tokens, limit),
+            system=system,
+            messages=messages,
+            tools=tools_of(messages),
+        )
+
+    def _estimated(
+        self,
+        wish: Wish,
+        context: Context,
+        request: Request,
+        places: tuple[Place, ...],
+        asked: tuple[JSONObject, ...],
+        read_in: tuple[str, ...],
+        notes: tuple[str, ...],
+        now: datetime,
+    ) -> Prepared:
+        new = estimate_tokens(list(asked))
+        before = estimate_tokens([*request.system, *request.tools, *context.messages])
+        usage_of_last = _measured(context, self._found)
+        if usage_of_last is not None:
+            before = usage_of_last.prompt_tokens + usage_of_last.output_tokens
+        cached = _still_cached(context, usage_of_last, now)
+        answers = [self._output_of(piece.turn) for piece in context.pieces]
+        answer = sum(answers) // len(answers) if answers else TYPICAL_ANSWER_TOKENS
+        total = before + new
+        written = total - cached if places else 0
+        one_hour = lifetime(context.gaps_s(now)) == "1h" if context.starts else False
+        usage = TokenUsage(
+            input_tokens=total - cached - written,
+            cache_read_tokens=cached,
+            cache_write_tokens=written,
+            cache_write_1h_tokens=written if one_hour else 0,
+            output_tokens=min(answer, request.max_tokens),
+        )
+        return Prepared(
+            session=self.session,
+            wish=wish,
+            context=context,
+            request=request,
+            places=places,
+            asked=asked,
+            read_in=read_in,
+            input_tokens=total,
+            context_tokens=before if context.turns else 0,
+            cached_tokens=cached,
+            cost_usd=self._workspace.price(wish.model, usage, now)[0],
+            answer_tokens=usage.output_tokens,
+            notes=notes,
+        )
+
+    def _output_of(self, turn: Commit) -> int:
+        metrics = None if self._found is None else self._found.metrics(turn)
+        return 0 if metrics is None else metrics.usage.output_tokens
+
+    def _read_in(self, name: SessionName, notes: list[str]) -> tuple[list[JSONObject], list[str]]:
+        """The blocks of another session, from where it was last read in, and its AI-Context trailer."""
+        if name == self.session:
+            raise UsageError(f"--with {name}: a session is its own context already")
+        other = self._workspace.history.one(name)
+        items = [item for item in other.counted() if item.facts.kind == "turn"]
+        if not items:
+            raise NotFound(f"{name} has no turns to read in")
+        had = self._last_read(other.session_id)
+        ids = [item.facts.turn_id for item in items]
+        fresh = items[ids.index(had) + 1 :] if had in ids else items
+        if not fresh:
+            notes.append(f"{name} was read in before and has no new turns")
+            return [], []
+        blocks: list[JSONObject] = []
+        for item, content in self._workspace.history.contents(fresh):
+            if not content.response.strip():
+                continue
+            blocks += _text_blocks(f"From the session {name}, turn {item.facts.seq}. It was asked:")
+            blocks += _text_blocks(content.prompt if content.prompt.strip() else "(nothing)")
+            blocks += _text_blocks("It was answered:")
+            blocks += _text_blocks(content.response)
+        notes.append(f"reads in {len(fresh)} turn{'' if len(fresh) == 1 else 's'} of {name}")
+        return blocks, [f"{other.session_id}@{fresh[-1].facts.turn_id}"]
+
+    def _last_read(self, session_id: str | None) -> TurnId | None:
+        for item in reversed(self._found.commits if self._found is not None else ()):
+            for text in reversed(item.facts.context):
+                read, _, turn_id = text.partition("@")
+                if read == session_id and session_id is not None:
+                    return TurnId(turn_id)
+        return None
+
+    def overfull(self, prepared: Prepared) -> bool:
+        """Whether the oldest turns are to be compacted before this request."""
+        limit = min(self._workspace.settings.max_context_tokens, context_window(prepared.wish.model))
+        return prepared.input_tokens > limit and len(prepared.context.pieces) > 1
+
+    def compact(self, prepared: Prepared, provider: Provider) -> Answered:
+        """Asks for a summary of the oldest turns and records it; the next ``prepare`` uses it.
+
+        Raises BudgetExceeded, or ProviderError where no summary came: nothing has changed then.
+        """
+        limit = min(self._workspace.settings.max_context_tokens, context_window(prepared.wish.model))
+        count = _oldest(prepared.context, limit)
+        context = replace(prepared.context, pieces=prepared.context.pieces[:count])
+        wish = replace(prepared.wish, prompt=_SUMMARISE, max_tokens=SUMMARY_TOKENS, system=None, task=None)
+        asked = ({"role": "user", "content": list(_text_blocks(_SUMMARISE))},)
+        request = self._request(wish, context, asked)
+        input_tokens = estimate_tokens([*request.system, *request.messages])
+        request = self._within_budget(request, wish.budget_usd, input_tokens)
+        started = self._workspace.around.now()
+        reply = provider.ask(request, lambda _: None)
+        if reply.failure is not None or reply.interrupted or not reply.text.strip():
+            why = reply.failure.text if reply.failure is not None else "the summary did not arrive"
+            if reply.usage is not None:
+                self._keep(self._turn(wish, request, asked, (), reply, provider.agent, started))
+            raise ProviderError(f"the context could not be compacted: {why}")
+        last = context.pieces[-1].turn.facts.turn_id
+        turn = self._turn(wish, request, asked, (), reply, provider.agent, started)
+        recorded = self._keep(replace(turn, kind="compaction", compacts=last))
+        self._found = self._load()
+        return Answered(reply=reply, recorded=recorded)
+
+    def _within_budget(self, request: Request, budget_usd: Decimal | None, input_tokens: int) -> Request:
+        """``request`` with its answer no longer than the budget pays for; raises BudgetExceeded."""
+        if budget_usd is None:
+            return request
+        now = self._workspace.around.now()
+        # The dearest case: nothing is in the cache, and all of it is written there.
+        marks = [b for m in request.messages for b in m["content"] if "cache_control" in b]
+        one_hour = any(b["cache_control"].get("ttl") == "1h" for b in marks)
+        asked = TokenUsage(
+            input_tokens=0 if marks else input_tokens,
+            cache_write_tokens=input_tokens if marks else 0,
+            cache_write_1h_tokens=input_tokens if one_hour else 0,
+        )
+        prompt_usd, _ = self._workspace.price(request.model, asked, now)
+        with_one_more, _ = self._workspace.price(request.model, replace(asked, output_tokens=1000), now)
+        if prompt_usd is None or with_one_more is None:
+            raise BudgetExceeded(
+                f"the price of {shown(request.model)} is not known, so no budget can be kept: leave --budget out"
+            )
+        left = budget_usd - self.spent_usd - prompt_usd
+        each = (with_one_more - prompt_usd) / 1000
+        affordable = int((left / each).to_integral_value(ROUND_FLOOR)) if each else request.max_tokens
+        if affordable < min(SMALLEST_ANSWER_TOKENS, request.max_tokens):
+            raise BudgetExceeded(
+                f"the request would pass the budget of ${budget_usd}: its {input_tokens:,} tokens of input alone"
+                f" come to ${prompt_usd:.4f}; raise --budget or leave files out; nothing was sent"
+            )
+        return replace(request, max_tokens=min(request.max_tokens, affordable))
+
+    def budgeted(self, prepared: Prepared, provider: Provider) -> Prepared:
+        """``prepared`` held to its budget by the service's own count of its tokens."""
+        if prepared.wish.budget_usd is None:
+            return prepared
+        counted = provider.count_tokens(prepared.request)
+        request = self._within_budget(prepared.request, prepared.wish.budget_usd, counted)
+        return replace(prepared, request=request, input_tokens=counted)
+
+    def ask(self, prepared: Prepared, provider: Provider, on_text: Callable[[str], None]) -> Answered:
+        """Sends the request and records what came: an answer, a part of one, or that it failed."""
+        started = self._workspace.around.now()
+        reply = provider.ask(prepared.request, on_text)
+        refused = reply.failure is not None and not reply.failure.sent and not reply.content
+        if refused or not self._workspace.settings.enabled:
+            return Answered(reply=reply, recorded=None)
+        turn = self._turn(
+            prepared.wish,
+            prepared.request,
+            prepared.asked,
+            prepared.places,
+            reply,
+            provider.agent,
+            started,
+        )
+        return Answered(reply=reply, recorded=self._keep(replace(turn, context=prepared.read_in)))
+
+    def _keep(self, turn: Turn) -> Recorded:
+        recorded = self._workspace.record(self.session, self._workspace.situated(turn), paid=True)
+        metrics = turns.metrics_of(turn, self._workspace.price)
+        self.spent_usd += metrics.cost_usd or 0
+        return recorded
+
+    def _turn(
+        self,
+        wish: Wish,
+        request: Request,
+        asked: tuple[JSONObject, ...],
+        places: Sequence[Place],
+        reply: Reply,
+        agent: str,
+        started: datetime,
+    ) -> Turn:
+        ended = self._workspace.around.now()
+        duration_ms = max(0, round((ended - started).total_seconds() * 1000))
+        usage = reply.usage
+        if usage is not None and not reply.exact:
+            # The final count did not come. What was written is billed, so it is estimated from the text.
+            usage = replace(usage, output_tokens=max(usage.output_tokens, estimate_tokens(reply.text)))
+        if usage is None and reply.failure is not None and not reply.content:
+            # The service answered with an error and no usage: it bills nothing for that.
+            usage = TokenUsage()
+        answered = ({"role": "assistant", "content": list(reply.content)},) if reply.content else ()
+        entry: dict[str, Any] = {
+            "id": reply.message_id,
+            "request_id": reply.request_id,
+            "model": reply.model or wish.model,
+            "usage": None if usage is None else turns.usage_json(usage),
+            "stop_reason": reply.stop_reason,
+            "started_at": started.isoformat(),
+            "duration_ms": duration_ms,
+            "error": None if reply.failure is None else reply.failure.text,
+        }
+        params: dict[str, Any] = {"model": wish.model, "max_tokens": request.max_tokens}
+        if request.system:
+            params["system"] = [{"type": "text", "text": block["text"]} for block in request.system]
+        if request.tools:
+            params["tools"] = list(request.tools)
+        if places:
+            params["breakpoints"] = [list(place) for place in places]
+            params["lifetime"] = _lifetime_of(request)
+        model = reply.model or wish.model
+        cost = None
+        if usage is not None and not reply.exact and usage.total_tokens:
+            cost = self._workspace.price(model, usage, started)[0]
+        return Turn(
+            prompt=wish.prompt,
+            response=reply.text,
+            model=model,
+            agent=agent,
+            usage=usage,
+            cost_usd=cost,
+            cost_basis="estimated",
+            duration_ms=duration_ms,
+            started_at=started,
+            ended_at=max(started, ended),
+            status="interrupted" if reply.interrupted else "error" if reply.failure is not None else "ok",
+            task=wish.task,
+            messages=(*asked, *answered),
+            requests=({key: value for key, value in entry.items() if value is not None},),
+            params=params,
+        )
+
+
+def _oldest(context: Context, limit: int) -> int:
+    """How many of the oldest turns to compact: all but the newest third of the limit, and no more at once
+    than a request can hold."""
+    sizes = [estimate_tokens(list(piece.messages)) for piece in context.pieces]
+    kept, count = 0, len(sizes)
+    while count > 1 and kept + sizes[count - 1] <= limit // 3:
+        count -= 1
+        kept += sizes[count]
+    while count > 1 and sum(sizes[:count]) > limit:
+        count -= 1
+    return count
+
+
+def _measured(context: Context, session: Session | None) -> TokenUsage | None:
+    """The usage of the last turn, where the next request goes on from just that request."""
+    if not context.pieces or session is None:
+        return None
+    last = context.pieces[-1].turn
+    metrics = session.metrics(last)
+    newest = [item for item in session.counted() if item.facts.kind == "turn"][-1]
+    whole = newest.oid == last.oid and metrics is not None and metrics.requests == 1
+    compacted = session.commits[-1].facts.kind == "compaction"
+    if not whole or compacted or metrics is None or last.facts.status != "ok":
+        return None
+    return metrics.usage if last.facts.agent == "anthropic-api" else None
+
+
+def _still_cached(context: Context, usage: TokenUsage | None, now: datetime) -> int:
+    """Tokens that the last request read from or wrote to the cache, if they live yet."""
+    if usage is None:
+        return 0
+    life = CACHE_LIFETIME_1H_S if usage.cache_write_1h_tokens else CACHE_LIFETIME_5M_S
+    alive = (now - context.starts[-1]).total_seconds() <= life
+    return usage.cache_read_tokens + usage.cache_write_tokens if alive else 0
+
+
+def _lifetime_of(request: Request) -> str:
+    for block in _marked_blocks(request):
+        return str(block["cache_control"].get("ttl", "5m"))
+    return "5m"
+
+
+def _marked_blocks(request: Request) -> Iterator[JSONObject]:
+    for blocks in (request.system, *(message["content"] for message in request.messages)):
+        yield from (block for block in blocks if "cache_control" in block)
+
+
+def _text_blocks(text: str) -> tuple[JSONObject, ...]:
+    return ({"type": "text", "text": text},)
+
+
+def _document(title: str, text: str) -> JSONObject:
+    source = {"type": "text", "media_type": "text/plain", "data": text}
+    return {"type": "document", "source": source, "title": title}
+
+
+def _file_text(title: str, path: Path) -> str:
+    """A file's text; raises UsageError for one that is missing, too large, empty or no text."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise UsageError(f"{title} is larger than 5 MiB: give a part of it")
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{title} cannot be read: {error.strerror}") from None
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise UsageError(f"{title} is not UTF-8 text: only text files can be added") from None
+    if not text.strip() or "\0" in text:
+        raise UsageError(f"{title} {'is binary' if chr(0) in text else 'is empty'}: there is nothing to add")
+    return text

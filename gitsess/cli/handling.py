@@ -1,0 +1,75 @@
+"""Calling a verb: the world is read here, once, and handed down."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from gitsess.cli.verbs import Verb
+from gitsess.workspace import Surroundings, Workspace
+
+
+def surroundings() -> Surroundings:
+    """What this process knows of the world."""
+    home = os.environ.get("HOME") or os.environ.get("USERPROFILE")
+    return Surroundings(
+        environment=dict(os.environ),
+        home=Path(home) if home else None,
+        user=_user(),
+        host=os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "localhost"),
+    )
+
+
+def _user() -> str:
+    for variable in ("LOGNAME", "USER", "USERNAME"):
+        if os.environ.get(variable):
+            return os.environ[variable]
+    try:
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except (ImportError, KeyError):
+        return "unknown"
+
+
+def call(verb: Verb, values: Mapping[str, Any]) -> int:
+    """Runs the verb's handler; its exit code."""
+    module, _, name = verb.handler.partition(":")
+    handler = getattr(import_module(f"gitsess.cli.{module}"), name)
+    code: int = handler(surroundings(), dict(values))
+    return code
+
+
+def opened(around: Surroundings, *, drains: bool = True) -> Workspace:
+    """The repository here, with what waited in its spool appended; says what still waits."""
+    workspace = Workspace.open(around)
+    if drains and workspace.spool.waiting():
+        report_drain(workspace.drain())
+    return workspace
+
+
+def report_drain(done: Any) -> None:
+    """A line for turns appended late, for those that still wait, and for every one that was set aside."""
+    from gitsess.text import plural
+
+    if done.appended:
+        note(f"{plural(done.appended, 'turn')} from the spool appended")
+    if done.waiting:
+        path, why = done.waiting[0]
+        warn(f"{plural(len(done.waiting), 'turn')} still in the spool {path.parent}: {why}")
+    for path, why in done.failed:
+        warn(f"a spooled turn cannot be appended and was set aside as {path}: {why}")
+
+
+def warn(text: str) -> None:
+    from gitsess.text import one_line
+
+    print(f"warning: {one_line(text)}", file=sys.stderr)
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,288 @@
+"""``run``: says what it resumes, streams the answer, says what it cost."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from gitsess import catalog
+from gitsess.asking import Answered, Conversation, Prepared, Wish
+from gitsess.cli.handling import note, opened, warn
+from gitsess.cli.output import Style, print_json, style
+from gitsess.config import usd
+from gitsess.errors import ProviderError, UsageError
+from gitsess.model import JSONObject
+from gitsess.names import join, session_name
+from gitsess.report import turn_json
+from gitsess.text import one_line, plural, printable, short_count, short_duration, short_usd
+from gitsess.turns import metrics_of
+from gitsess.workspace import Recorded, Surroundings, Workspace
+
+MAX_PROMPT_BYTES = 64 * 1024 * 1024
+
+
+def run(around: Surroundings, values: dict[str, Any]) -> int:
+    session = join(values["command"], values["feature"])
+    wish_model = values["model"]
+    dry = bool(values["dry_run"] or values["show_redactions"])
+    from gitsess.providers import anthropic_api
+
+    if not dry and not anthropic_api.has_key(around.environment):
+        raise ProviderError(anthropic_api.NO_KEY)
+    if anthropic_api.has_key(around.environment) and not values["show_redactions"]:
+        anthropic_api.warm()
+    workspace = opened(around)
+    settings = workspace.settings
+    budget = usd(values["budget"], "--budget")
+    wish = Wish(
+        prompt=_prompt(values["prompt"]),
+        model=catalog.resolve_model(wish_model or settings.model),
+        max_tokens=values["max_tokens"] or settings.max_tokens,
+        system=_system(values["system"]),
+        files=tuple((_title(name), Path(name)) for name in values["file"]),
+        sessions=tuple(session_name(name) for name in values["with"]),
+        budget_usd=settings.budget_usd if budget is None else budget,
+        task=values["task"],
+    )
+    conversation = Conversation(workspace, session)
+    if values["show_redactions"]:
+        return _show_redactions(workspace, wish)
+    prepared = conversation.prepare(wish)
+    quiet = bool(values["quiet"])
+    if values["dry_run"]:
+        return _dry_run(prepared, around)
+    provider = anthropic_api.AnthropicApi(around.environment)
+    look = style(around.environment, stderr=True)
+    say = (lambda text: None) if quiet else note
+    while conversation.overfull(prepared):
+        say(look.dim(f"the context has {short_count(prepared.input_tokens)} tokens: its oldest turns are compacted"))
+        done = conversation.compact(prepared, provider)
+        say(look.dim(_summary(workspace, done)))
+        before, prepared = prepared.input_tokens, conversation.prepare(wish)
+        if prepared.input_tokens >= before:
+            break
+    prepared = conversation.budgeted(prepared, provider)
+    for line in _announcement(prepared, workspace, look):
+        say(line)
+    with _waiting(look, around, prepared, quiet=quiet) as begun:
+        answered = conversation.ask(prepared, provider, _printer(begun, as_json=bool(values["json"])))
+    return _finish(workspace, prepared, answered, values, look, say)
+
+
+def _prompt(given: str | None) -> str:
+    if given is not None and given != "-":
+        return given
+    if sys.stdin.isatty() and given is None:
+        raise UsageError("no prompt: give it as the last argument, or '-' to read it from standard input")
+    data = sys.stdin.buffer.read(MAX_PROMPT_BYTES + 1)
+    if len(data) > MAX_PROMPT_BYTES:
+        raise UsageError("the prompt is larger than 64 MiB")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise UsageError("standard input is not UTF-8 text") from None
+
+
+def _system(given: str | None) -> str | None:
+    if given is None or not given.startswith("@"):
+        return given
+    try:
+        return Path(given[1:]).read_bytes().decode()
+    except OSError as error:
+        raise UsageError(f"--system: {given[1:]} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"--system: {given[1:]} is not UTF-8 text") from None
+
+
+def _title(name: str) -> str:
+    """A file's name as the model sees it: from here, with forward slashes."""
+    return printable(os.path.normpath(name).replace(os.sep, "/"))
+
+
+def _show_redactions(workspace: Workspace, wish: Wish) -> int:
+    from gitsess.cli.redacting import preview_texts
+
+    texts = [("prompt", wish.prompt)]
+    if wish.system is not None:
+        texts.append(("system", wish.system))
+    texts += [(title, path.read_bytes().decode("utf-8", "replace")) for title, path in wish.files]
+    preview_texts(workspace.redactor, texts)
+    return 0
+
+
+def _announcement(prepared: Prepared, workspace: Workspace, look: Style) -> Iterator[str]:
+    """Model, what is resumed, the estimated cost; then what is worth a line of its own."""
+    context = prepared.context
+    model = catalog.short_model(prepared.wish.model)
+    if not workspace.settings.enabled:
+        resumes = "USE_SESSIONS is false: fresh, not recorded"
+    elif context.turns:
+        cached = f", {short_count(prepared.cached_tokens)} cached" if prepared.cached_tokens else ""
+        resumes = f"resumes {plural(context.turns, 'turn')} ({short_count(prepared.context_tokens)} tokens{cached})"
+    else:
+        resumes = "a new session"
+    cost = "price not known" if prepared.cost_usd is None else f"about {short_usd(prepared.cost_usd)}"
+    yield look.dim(f"{prepared.session}  {model}  {resumes}  {short_count(prepared.input_tokens)} tokens in, {cost}")
+    if context.summary is not None:
+        yield look.dim(f"  a summary stands in for the first {plural(context.summarised, 'turn')}")
+    for line in prepared.notes:
+        yield look.dim(f"  {one_line(line)}")
+    found = workspace.redactor.counts
+    if found:
+        what = ", ".join(f"{rule} ×{count}" if count > 1 else rule for rule, count in sorted(found.items()))
+        yield look.yellow(f"  redacted before sending: {what}")
+
+
+def _printer(begun: Callable[[], None], *, as_json: bool) -> Callable[[str], None]:
+    def on_text(text: str) -> None:
+        begun()
+        if not as_json:
+            # The answer is shown without control characters; the record keeps it as it came.
+            sys.stdout.write(printable(text))
+            sys.stdout.flush()
+
+    return on_text
+
+
+@contextmanager
+def _waiting(look: Style, around: Surroundings, prepared: Prepared, *, quiet: bool) -> Iterator[Callable[[], None]]:
+    """A spinner on a terminal until the first text; ``begun`` ends it."""
+    if quiet or not sys.stderr.isatty() or around.environment.get("TERM") == "dumb":
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.status import Status
+
+    status = Status(f"asking {catalog.short_model(prepared.wish.model)}", console=Console(stderr=True))
+    running = True
+
+    def begun() -> None:
+        nonlocal running
+        if running:
+            running = False
+            status.stop()
+
+    status.start()
+    try:
+        yield begun
+    finally:
+        begun()
+
+
+def _finish(
+    workspace: Workspace,
+    prepared: Prepared,
+    answered: Answered,
+    values: dict[str, Any],
+    look: Style,
+    say: Callable[[str], None],
+) -> int:
+    reply, recorded = answered.reply, answered.recorded
+    if values["json"]:
+        print_json(_json(workspace, prepared, answered))
+    elif reply.text and not reply.text.endswith("\n"):
+        print()
+    sys.stdout.flush()
+    if recorded is not None and recorded.spooled is not None:
+        warn(f"{recorded.reason}; the turn is kept in {recorded.spooled}, and the next command appends it")
+    say(look.dim(_summary(workspace, answered)))
+    if reply.stop_reason == "max_tokens":
+        limit = prepared.request.max_tokens
+        by = (
+            "the budget"
+            if limit < prepared.wish.max_tokens and prepared.wish.budget_usd is not None
+            else "--max-tokens"
+        )
+        warn(f"the answer was cut at {limit:,} tokens ({by}): raise it, or run again with the prompt 'Go on'")
+    elif reply.stop_reason == "refusal":
+        warn("the model declined to answer")
+    if reply.interrupted:
+        note(look.yellow("interrupted; what had arrived is kept as a turn"))
+        return 130
+    if reply.failure is not None:
+        print(f"error: {reply.failure.text}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _summary(workspace: Workspace, answered: Answered) -> str:
+    """What the turn took: ``implement-x turn 4  8c1f2aa  38.5k in (36.0k cached)  1.1k out  $0.0342  12.4s``."""
+    recorded = answered.recorded
+    if recorded is None:
+        return "not recorded"
+    metrics = metrics_of(recorded.turn, workspace.price)
+    usage = metrics.usage
+    parts = [
+        "spooled" if recorded.oid is None else recorded.oid[:12],
+        f"{short_count(usage.prompt_tokens)} in ({short_count(usage.cache_read_tokens)} cached)",
+        f"{short_count(usage.output_tokens)} out",
+        "price not known" if metrics.cost_usd is None else short_usd(metrics.cost_usd),
+        short_duration(metrics.duration_ms or 0),
+    ]
+    return "  ".join(parts)
+
+
+def _json(workspace: Workspace, prepared: Prepared, answered: Answered) -> dict[str, Any]:
+    recorded: Recorded | None = answered.recorded
+    value: dict[str, Any] = {"session": prepared.session, "response": answered.reply.text}
+    value["stop_reason"] = answered.reply.stop_reason
+    value["error"] = None if answered.reply.failure is None else answered.reply.failure.text
+    if recorded is not None and recorded.oid is not None:
+        found = workspace.history.one(prepared.session)
+        turn = next(item for item in found.commits if item.oid == recorded.oid)
+        value["turn"] = turn_json(found, turn)
+    else:
+        value["turn"] = None
+        value["spooled"] = None if recorded is None else str(recorded.spooled)
+    return value
+
+
+def _dry_run(prepared: Prepared, around: Surroundings) -> int:
+    from gitsess.providers import anthropic_api
+
+    counted = None
+    if anthropic_api.has_key(around.environment):
+        try:
+            counted = anthropic_api.AnthropicApi(around.environment).count_tokens(prepared.request)
+        except ProviderError as error:
+            warn(f"the tokens are estimated, because they could not be counted: {error}")
+    marked = {(i, j) for i, j in prepared.places}
+    print(f"session: {prepared.session}")
+    print(f"model: {prepared.request.model}")
+    print(f"max_tokens: {prepared.request.max_tokens}")
+    for j, block in enumerate(prepared.request.system):
+        _print_block("system", block, (-1, j) in marked)
+    for i, message in enumerate(prepared.request.messages):
+        for j, block in enumerate(message["content"]):
+            _print_block(message["role"], block, (i, j) in marked)
+    print("--")
+    if counted is None:
+        print(f"input tokens: about {prepared.input_tokens:,}, estimated from the text")
+    else:
+        print(f"input tokens: {counted:,}, counted by the service")
+    print(f"in the cache: about {prepared.cached_tokens:,}")
+    cost = "not known" if prepared.cost_usd is None else f"about {short_usd(prepared.cost_usd)}"
+    print(f"cost: {cost}, with an answer of {prepared.answer_tokens:,} tokens")
+    for line in prepared.notes:
+        print(f"note: {line}")
+    print("nothing was sent")
+    return 0
+
+
+def _print_block(role: str, block: JSONObject, breakpoint: bool) -> None:
+    kind = block.get("type")
+    source = block.get("source")
+    if kind == "text":
+        text = str(block.get("text", ""))
+    elif kind == "document" and isinstance(source, dict):
+        text = f"[file {block.get('title')}]\n{source.get('data', '')}"
+    else:
+        text = f"[{kind}] {block.get('name') or block.get('content') or ''}"
+    print(f"-- {role}")
+    print(printable(text))
+    if breakpoint:
+        print("-- (cache breakpoint)")

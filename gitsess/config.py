@@ -1,0 +1,66 @@
+"""Settings: git's configuration first, then the environment; options, which come last, are the verbs' own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from gitsess.catalog import DEFAULT_MODEL
+from gitsess.errors import FormatError, UsageError
+from gitsess.money import parse_usd
+
+SECTION = "ai-session"
+MAX_CONTEXT_TOKENS = 150_000
+MAX_OUTPUT_TOKENS = 8_192
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """``budget_usd`` is for one command. ``enabled`` is False under ``USE_SESSIONS=false``: verbs run
+    fresh and record nothing."""
+
+    model: str = DEFAULT_MODEL
+    budget_usd: Decimal | None = None
+    max_context_tokens: int = MAX_CONTEXT_TOKENS
+    max_tokens: int = MAX_OUTPUT_TOKENS
+    redact: tuple[str, ...] = ()
+    enabled: bool = True
+
+
+def settings(config: Mapping[str, Sequence[str]], environment: Mapping[str, str]) -> Settings:
+    """What ``ai-session.*`` and the environment say; raises UsageError that names a setting gone wrong."""
+
+    def last(key: str) -> str | None:
+        values = config.get(f"{SECTION}.{key.lower()}")
+        return values[-1] if values else None
+
+    return Settings(
+        model=environment.get("AI_MODEL") or last("model") or DEFAULT_MODEL,
+        budget_usd=usd(last("budget"), f"{SECTION}.budget"),
+        max_context_tokens=_tokens(last("maxContextTokens"), "maxContextTokens", MAX_CONTEXT_TOKENS),
+        max_tokens=_tokens(last("maxTokens"), "maxTokens", MAX_OUTPUT_TOKENS),
+        redact=tuple(config.get(f"{SECTION}.redact", ())),
+        enabled=environment.get("USE_SESSIONS", "").strip().lower() not in ("false", "0", "no", "off"),
+    )
+
+
+def usd(text: str | None, what: str) -> Decimal | None:
+    """An amount a person wrote, with or without ``$``; raises UsageError that names ``what``."""
+    if text is None:
+        return None
+    try:
+        return parse_usd(text.strip().removeprefix("$"))
+    except FormatError:
+        raise UsageError(f"{what} must be an amount in US dollars such as 0.50") from None
+
+
+def _tokens(text: str | None, key: str, default: int) -> int:
+    if text is None:
+        return default
+    stripped = text.strip().lower()
+    scale = 1000 if stripped.endswith("k") else 1
+    digits = stripped.removesuffix("k")
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 9 or int(digits) == 0:
+        raise UsageError(f"{SECTION}.{key} must be a number of tokens such as 150000 or 150k")
+    return int(digits) * scale

@@ -1,0 +1,82 @@
+"""flock on files in the repository's ``ai-sessions`` folder.
+
+``lock``: every append holds it shared; whoever prunes objects holds it exclusively, because an object
+just written and not yet reachable from a ref must not be pruned. ``drain.lock``: one drain at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gitsess.errors import Locked, StoreError
+
+if sys.platform == "win32":  # pragma: no cover
+    fcntl = None
+else:
+    import fcntl
+
+_POLL_S = 0.01
+
+
+@contextmanager
+def flock(path: Path, *, shared: bool, wait_s: float) -> Iterator[None]:
+    """Holds ``path``'s flock; raises Locked after ``wait_s`` seconds, StoreError where it cannot be opened.
+
+    Without flock (Windows) refs are still moved by compare-and-swap; only pruning beside it is unguarded.
+    """
+    if fcntl is None:  # pragma: no cover
+        yield
+        return
+    try:
+        make_private(path.parent)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be opened: {error.strerror}") from None
+    try:
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise Locked(f"{path} is held by another process") from None
+                time.sleep(_POLL_S)
+            except OSError as error:
+                raise StoreError(f"{path} cannot be locked: {error.strerror}") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def make_private(folder: Path) -> None:
+    """Makes ``folder`` and what is missing above it, 0700."""
+    if not folder.is_dir():
+        make_private(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Writes ``path``, 0600, whole or not at all: a synced temporary file, then a rename, then the folder synced."""
+    make_private(path.parent)
+    temporary = path.with_name(f"t.{path.name}.{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with open(handle, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(out.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

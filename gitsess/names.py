@@ -1,0 +1,111 @@
+"""Session names and the refs they live at.
+
+A session is ``<command>-<feature>`` and lives at ``refs/ai-sessions/<session>``, flat. The rule is strict
+because a name becomes a ref, a folder of the mirror and a word on a command line, on file systems that
+fold case and on those that reserve device names. docs/format.md §1 is the public form.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from gitsess.errors import InvalidName
+from gitsess.model import SessionName
+from gitsess.text import printable
+
+REF_PREFIX = "refs/ai-sessions/"
+MAX_LENGTH = 90
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,89}", re.ASCII)
+_DEVICES = frozenset(["con", "prn", "aux", "nul"] + [f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)])
+
+
+def is_valid(name: str) -> bool:
+    """Whether ``name`` is a session name as docs/format.md §1 has it."""
+    return (
+        _NAME.fullmatch(name) is not None
+        and ".." not in name
+        and not name.endswith((".", ".lock"))
+        and name.partition(".")[0] not in _DEVICES
+    )
+
+
+def nearest(text: str) -> SessionName | None:
+    """The valid name closest to what was typed, or None where nothing of it can be kept."""
+    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    name = re.sub(r"[^a-z0-9._-]+", "-", folded)
+    name = re.sub(r"\.{2,}", ".", name)
+    name = re.sub(r"-{2,}", "-", name)[:MAX_LENGTH].lstrip("._-")
+    while name.endswith((".", "-", "_", ".lock")):
+        name = name.removesuffix(".lock").rstrip("._-")
+    if name.partition(".")[0] in _DEVICES:
+        name = "x-" + name
+    return SessionName(name) if is_valid(name) else None
+
+
+def session_name(text: str) -> SessionName:
+    """``text`` as a session name; raises InvalidName, which offers the nearest valid one."""
+    if is_valid(text):
+        return SessionName(text)
+    raise InvalidName(_refusal("session name", text, nearest(text)))
+
+
+def join(command: str, feature: str) -> SessionName:
+    """The session of a command and a feature; raises InvalidName where the two do not make a name."""
+    if "-" in command:
+        word = command.partition("-")[0] or "run"
+        raise InvalidName(f"a command is a single word: {shown(command)} has a '-' (try '{word}')")
+    if not command:
+        raise InvalidName("the command is empty: name one, such as 'implement'")
+    if not feature:
+        raise InvalidName("the feature is empty: name one, such as 'auth-service'")
+    name = f"{command}-{feature}"
+    if is_valid(name):
+        return SessionName(name)
+    offered = nearest(name)
+    if not is_valid(f"{command}-x"):
+        word = (nearest(command) or "run").partition("-")[0]
+        raise InvalidName(_refusal("command", command, word))
+    tail = offered.partition("-")[2] if offered else None
+    raise InvalidName(_refusal("feature", feature, tail or None))
+
+
+def split(name: str) -> tuple[str, str]:
+    """(command, feature) of a session: the command is the part up to the first ``-``."""
+    command, _, feature = name.partition("-")
+    return command, feature
+
+
+def ref_of(name: SessionName) -> str:
+    return REF_PREFIX + name
+
+
+def shown(text: str, limit: int = 40) -> str:
+    """What a person typed, quoted for an error line: control characters escaped, cut to ``limit``."""
+    plain = printable(text).replace("\n", " ").replace("\t", " ")
+    return repr(plain if len(plain) <= limit else plain[: limit - 1] + "…")
+
+
+def _refusal(what: str, text: str, offered: str | None) -> str:
+    if not text:
+        return f"the {what} is empty"
+    reason = _reason(text)
+    hint = f"; try {offered!r}" if offered else ""
+    return f"{shown(text)} is no valid {what}: {reason}{hint}"
+
+
+def _reason(text: str) -> str:
+    if len(text) > MAX_LENGTH:
+        return f"a session name has at most {MAX_LENGTH} characters"
+    if "/" in text:
+        return "it may not hold '/'"
+    if any(c.isupper() for c in text):
+        return "it is lower case"
+    if ".." in text or text.endswith("."):
+        return "it may not hold '..' or end in '.'"
+    if text.endswith(".lock"):
+        return "it may not end in '.lock'"
+    if text.partition(".")[0].lower() in _DEVICES:
+        return "Windows reserves that name"
+    return "use a-z, 0-9, '.', '_' and '-', beginning with a letter or digit"

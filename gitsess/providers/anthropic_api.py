@@ -1,0 +1,239 @@
+"""The Messages API through the ``anthropic`` SDK.
+
+The SDK takes two seconds to import: ``warm`` starts that in a thread while the caller does its own work.
+Retries of 408, 409, 429 and 5xx before the first byte are the SDK's; once an answer streams, nothing is
+sent again, because what arrived is paid for.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from gitsess.errors import ProviderError
+from gitsess.model import TokenUsage
+from gitsess.providers import Failure, Reply, Request
+from gitsess.text import one_line
+
+AGENT = "anthropic-api"
+NO_KEY = (
+    "no API key: put one in the environment with 'export ANTHROPIC_API_KEY=…'"
+    " (console.anthropic.com makes them); 'git ai-session demo' works without"
+)
+
+
+def warm() -> None:
+    """Starts importing the SDK in the background."""
+    threading.Thread(target=_sdk, name="import anthropic", daemon=True).start()
+
+
+def _sdk() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        import anthropic
+    return anthropic
+
+
+def has_key(environment: Mapping[str, str]) -> bool:
+    return bool(environment.get("ANTHROPIC_API_KEY") or environment.get("ANTHROPIC_AUTH_TOKEN"))
+
+
+class AnthropicApi:
+    """A provider over the API at ``ANTHROPIC_BASE_URL``, with the key of the environment given.
+
+    Raises ProviderError where there is no key. ``max_retries`` is the SDK's.
+    """
+
+    agent = AGENT
+
+    def __init__(self, environment: Mapping[str, str], *, max_retries: int = 2) -> None:
+        if not has_key(environment):
+            raise ProviderError(NO_KEY)
+        self._environment = environment
+        self._max_retries = max_retries
+        self._client: Any = None
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            sdk = _sdk()
+            key = self._environment.get("ANTHROPIC_API_KEY")
+            self._client = sdk.Anthropic(
+                api_key=key,
+                auth_token=None if key else self._environment.get("ANTHROPIC_AUTH_TOKEN"),
+                base_url=self._environment.get("ANTHROPIC_BASE_URL") or None,
+                max_retries=self._max_retries,
+            )
+        return self._client
+
+    def count_tokens(self, request: Request) -> int:
+        body = request.body()
+        del body["max_tokens"]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                return int(self._connected().messages.count_tokens(**body).input_tokens)
+        except Exception as error:  # noqa: BLE001 - the SDK's errors share no base with its transport's
+            raise ProviderError(_failure(error, request.model).text) from None
+
+    def ask(self, request: Request, on_text: Callable[[str], None]) -> Reply:
+        gathered = _Gathered(request.model)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)
+                client = self._connected()
+                stream = client.messages.create(**request.body(), stream=True)
+            gathered.request_id = stream.response.headers.get("request-id")
+            with stream:
+                for event in stream:
+                    gathered.take(event, on_text)
+        except KeyboardInterrupt:
+            return gathered.reply(interrupted=True)
+        except BrokenPipeError:
+            # Whoever reads the answer is gone, and with it the wish for more of it.
+            return gathered.reply(interrupted=True)
+        except Exception as error:  # noqa: BLE001 - whatever broke the stream, what arrived is kept
+            return gathered.reply(failure=_failure(error, request.model))
+        if not gathered.ended:
+            return gathered.reply(failure=Failure(text=_CUT))
+        return gathered.reply()
+
+
+_CUT = "the answer broke off before its end; what arrived is kept: run again to go on from it"
+
+
+class _Gathered:
+    """An answer as its events build it up."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.request_id: str | None = None
+        self.ended = False
+        self._message_id: str | None = None
+        self._stop_reason: str | None = None
+        self._usage: dict[str, Any] = {}
+        self._final = False
+        self._blocks: dict[int, dict[str, Any]] = {}
+        self._json: dict[int, str] = {}
+
+    def take(self, event: Any, on_text: Callable[[str], None]) -> None:
+        match event.type:
+            case "message_start":
+                message = event.message
+                self.model = message.model or self.model
+                self._message_id = message.id
+                self._usage = message.usage.model_dump(mode="json", exclude_none=True)
+            case "content_block_start":
+                self._blocks[event.index] = event.content_block.model_dump(mode="json", exclude_none=True)
+                if self._blocks[event.index].get("text"):
+                    on_text(self._blocks[event.index]["text"])
+            case "content_block_delta":
+                self._take_delta(self._blocks.setdefault(event.index, {"type": "text", "text": ""}), event, on_text)
+            case "content_block_stop":
+                if event.index in self._json:
+                    self._close_input(event.index)
+            case "message_delta":
+                self._stop_reason = event.delta.stop_reason
+                if event.usage is not None:
+                    self._usage.update(event.usage.model_dump(mode="json", exclude_none=True))
+                    self._final = True
+            case "message_stop":
+                self.ended = True
+
+    def _take_delta(self, block: dict[str, Any], event: Any, on_text: Callable[[str], None]) -> None:
+        delta = event.delta
+        match delta.type:
+            case "text_delta":
+                block["text"] = block.get("text", "") + delta.text
+                on_text(delta.text)
+            case "input_json_delta":
+                self._json[event.index] = self._json.get(event.index, "") + delta.partial_json
+            case "thinking_delta":
+                block["thinking"] = block.get("thinking", "") + delta.thinking
+            case "signature_delta":
+                block["signature"] = delta.signature
+            case "citations_delta":
+                block.setdefault("citations", []).append(delta.citation.model_dump(mode="json", exclude_none=True))
+
+    def _close_input(self, index: int) -> None:
+        try:
+            self._blocks[index]["input"] = json.loads(self._json.pop(index) or "{}")
+        except ValueError:
+            # Half a tool call is no call: it would be refused when sent back.
+            del self._blocks[index]
+
+    def reply(self, *, interrupted: bool = False, failure: Failure | None = None) -> Reply:
+        for index in list(self._json):
+            self._close_input(index)
+        blocks = [self._blocks[index] for index in sorted(self._blocks)]
+        if not self.ended:
+            # A thinking block without its signature cannot go back either.
+            blocks = [b for b in blocks if b.get("type") != "thinking" or b.get("signature")]
+        content = tuple(b for b in blocks if b.get("type") != "text" or b.get("text"))
+        usage = _usage(self._usage) if self._usage else None
+        return Reply(
+            content=content,
+            model=self.model,
+            usage=usage,
+            exact=self._final,
+            stop_reason=self._stop_reason,
+            message_id=self._message_id,
+            request_id=self.request_id,
+            interrupted=interrupted,
+            failure=failure,
+            raw_usage=self._usage,
+        )
+
+
+def _usage(raw: Mapping[str, Any]) -> TokenUsage:
+    detail = raw.get("cache_creation") or {}
+    return TokenUsage(
+        input_tokens=int(raw.get("input_tokens") or 0),
+        output_tokens=int(raw.get("output_tokens") or 0),
+        cache_read_tokens=int(raw.get("cache_read_input_tokens") or 0),
+        cache_write_tokens=int(raw.get("cache_creation_input_tokens") or 0),
+        cache_write_1h_tokens=int(detail.get("ephemeral_1h_input_tokens") or 0),
+    )
+
+
+_REFUSALS = {
+    401: "the API key was refused (401): check ANTHROPIC_API_KEY",
+    403: "the API key may not do this (403): check the key's permissions",
+    413: "the request is too large (413): leave files out, or set ai-session.maxContextTokens lower",
+}
+
+
+def _failure(error: Exception, model: str) -> Failure:
+    """What happened, in one line that says what to do. The SDK has retried by then."""
+    sdk = _sdk()
+    if isinstance(error, sdk.APIStatusError):
+        status = error.status_code
+        detail = one_line(_detail(error))[:300]
+        if status in _REFUSALS:
+            return Failure(text=_REFUSALS[status], sent=False)
+        if status == 404:
+            return Failure(text=f"there is no model {model!r} for this key (404): try --model sonnet", sent=False)
+        if status == 429:
+            return Failure(text="the rate limit was reached (429), also on retries: wait a minute and run again")
+        if status == 529 or "overloaded" in detail.lower():
+            return Failure(text="the service is overloaded (529), also on retries: run again in a while")
+        if 400 <= status < 500 and status not in (408, 409):
+            return Failure(text=f"the service refused the request ({status}): {detail}", sent=False)
+        return Failure(text=f"the service failed ({status}), also on retries: {detail}; run again in a while")
+    if isinstance(error, sdk.APITimeoutError):
+        return Failure(text="the service did not answer in time: run again")
+    if isinstance(error, sdk.APIConnectionError):
+        return Failure(text="the service cannot be reached: check the network and ANTHROPIC_BASE_URL, and run again")
+    if isinstance(error, sdk.AnthropicError | TypeError | ValueError) and not isinstance(error, json.JSONDecodeError):
+        return Failure(text=f"the answer could not be read ({one_line(str(error))[:200]}): run again")
+    return Failure(text=_CUT)
+
+
+def _detail(error: Any) -> str:
+    body = getattr(error, "body", None)
+    inner = body.get("error") if isinstance(body, dict) else None
+    if isinstance(inner, dict) and isinstance(inner.get("message"), str):
+        return str(inner["message"])
+    return str(getattr(error, "message", error))

@@ -1,0 +1,108 @@
+"""The spool: turns that are paid for and not yet commits, one JSON file each.
+
+    <git common dir>/ai-sessions/spool/<time>-<turn id>.json           waiting
+    <git common dir>/ai-sessions/spool/failed/                         can never be appended; kept
+    $XDG_STATE_HOME/gitsess/spool/…                                    where the first cannot be written
+
+A file is ``{"v":1, "repository": <common dir>, "session": …, "turn": {…}}``; ``turn`` is an input of
+``record`` with its ``turn_id`` fixed. Files are 0600 and appear by rename; their order means nothing
+beyond the order in which they are tried.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gitsess import strictjson
+from gitsess.errors import FormatError
+from gitsess.locks import make_private, write_private
+from gitsess.model import JSONObject
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spooled:
+    path: Path
+    session: str
+    turn: JSONObject
+
+
+class Spool:
+    """The spool of one repository, over its own folder and the person's."""
+
+    def __init__(self, common_dir: Path, state_home: Path | None) -> None:
+        self._repository = str(common_dir)
+        self.folder = common_dir / "ai-sessions" / "spool"
+        self.fallback = None if state_home is None else state_home / "gitsess" / "spool"
+
+    def put(self, session: str, turn: JSONObject, *, name: str) -> Path:
+        """Keeps a turn; returns its file. Raises the last OSError where no folder takes it."""
+        entry = {"v": VERSION, "repository": self._repository, "session": session, "turn": turn}
+        data = strictjson.dumps(entry).encode()
+        try:
+            return self._write(self.folder / name, data)
+        except OSError:
+            if self.fallback is None:
+                raise
+            return self._write(self.fallback / name, data)
+
+    @staticmethod
+    def _write(path: Path, data: bytes) -> Path:
+        write_private(path, data)
+        return path
+
+    def waiting(self) -> list[Path]:
+        """Files that wait to be appended here, in the order to try them. One or two directory reads."""
+        found = self._files(self.folder)
+        if self.fallback is not None:
+            # The person's spool is shared by repositories, and another one's turns are left to it.
+            found += [path for path in self._files(self.fallback) if self._is_ours(path)]
+        return sorted(found, key=lambda path: path.name)
+
+    @staticmethod
+    def _files(folder: Path) -> list[Path]:
+        try:
+            with os.scandir(folder) as entries:
+                return [
+                    folder / entry.name
+                    for entry in entries
+                    if entry.name.endswith(".json") and entry.is_file(follow_symlinks=False)
+                ]
+        except OSError:
+            return []
+
+    def _is_ours(self, path: Path) -> bool:
+        try:
+            value = strictjson.loads(path.read_bytes(), what=path.name)
+        except (OSError, FormatError):
+            return False
+        return isinstance(value, dict) and value.get("repository") == self._repository
+
+    def read(self, path: Path) -> Spooled:
+        """The turn in ``path``; raises FormatError for a broken file, FileNotFoundError for one that is gone."""
+        value = strictjson.loads(path.read_bytes(), what=path.name, exact=True)
+        if not isinstance(value, dict) or value.get("v") != VERSION:
+            raise FormatError(f"{path.name} is no spooled turn of this version")
+        session, turn = value.get("session"), value.get("turn")
+        if not isinstance(session, str) or not isinstance(turn, dict):
+            raise FormatError(f"{path.name} holds no turn")
+        return Spooled(path=path, session=session, turn=turn)
+
+    def discard(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def set_aside(self, path: Path) -> Path:
+        """Moves what can never be appended to ``failed/`` and returns where it is."""
+        target = path.parent / "failed" / path.name
+        make_private(target.parent)
+        path.replace(target)
+        return target
+
+    def failed(self) -> Iterator[Path]:
+        yield from self._files(self.folder / "failed")
+        if self.fallback is not None:
+            yield from (path for path in self._files(self.fallback / "failed") if self._is_ours(path))

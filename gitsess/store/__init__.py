@@ -1,0 +1,71 @@
+"""Where turns are kept: objects and refs of a git repository.
+
+Two stores satisfy one Protocol: ``libgit`` writes in process, ``plumbing`` drives git for repositories
+that libgit2 refuses (SHA-256, reftable, partial clones). Both write the same bytes. What is common to
+them, the order of an append and its retries, is ``gitsess.append``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from gitsess.errors import StoreError
+from gitsess.gitcli import Git
+from gitsess.model import Oid
+
+OBJECT_LIMIT = 64 * 1024 * 1024
+"""Bytes of one object past which it is not loaded."""
+COMMIT_LIMIT = 1024 * 1024
+
+
+class Store(Protocol):
+    """Objects first, refs last, refs only by ``swap``."""
+
+    name: str
+
+    def tip(self, ref: str) -> Oid | None:
+        """The commit that ``ref`` points at, or None where there is no such ref.
+
+        Raises NotASession for a symbolic ref and for one that points at something else than a commit.
+        """
+
+    def read_commit(self, oid: Oid) -> bytes:
+        """A commit's bytes; StoreError where it is missing, NotASession where it is
+        no commit or larger than COMMIT_LIMIT."""
+
+    def write_tree(self, files: Mapping[str, bytes]) -> Oid:
+        """Writes blobs and trees of ``files`` (path → bytes, at most one folder deep)."""
+
+    def write_commit(self, data: bytes) -> Oid:
+        """Writes a commit of exactly these bytes."""
+
+    def swap(self, ref: str, new: Oid, old: Oid | None) -> bool:
+        """Moves ``ref`` from ``old`` (None: absent) to ``new``, or returns False where it stood elsewhere.
+
+        Raises Locked while another process holds it, StoreError where it can never work.
+        """
+
+    def head(self) -> tuple[Oid | None, str | None]:
+        """(commit, branch) of HEAD; either is None where there is none."""
+
+
+# libgit2 reads repositories with these extensions; any other needs git itself.
+_KNOWN_EXTENSIONS = frozenset(["noop", "worktreeconfig", "objectformat", "preciousobjects"])
+
+
+def open_store(git: Git, config: Mapping[str, Sequence[str]]) -> Store:
+    """The store for this repository, chosen by what its configuration says of its format."""
+    extensions = {key.partition(".")[2] for key in config if key.startswith("extensions.")}
+    promised = any(key.startswith("remote.") and key.endswith(".promisor") for key in config)
+    if git.repository.object_format == "sha1" and extensions <= _KNOWN_EXTENSIONS and not promised:
+        from gitsess.store.libgit import LibgitStore
+
+        try:
+            return LibgitStore(git.repository)
+        except StoreError:
+            # An older libgit2 refuses more; git itself is the judge of what can be opened.
+            pass
+    from gitsess.store.plumbing import PlumbingStore
+
+    return PlumbingStore(git)

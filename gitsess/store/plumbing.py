@@ -1,0 +1,115 @@
+"""The store over git plumbing: for repositories that libgit2 refuses, at several processes a turn."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from gitsess.errors import Locked, NotASession, StoreError
+from gitsess.gitcli import Git, Objects
+from gitsess.model import Oid
+from gitsess.store import COMMIT_LIMIT
+
+# git 2.36 knows core.fsync; before it, the older key. A git ignores the one it does not know.
+_SYNCED = ("-c", "core.fsync=committed,loose-object,reference", "-c", "core.fsyncObjectFiles=true")
+
+
+class PlumbingStore:
+    name = "git"
+
+    def __init__(self, git: Git) -> None:
+        self._git = git
+        self._objects: Objects | None = None
+
+    def tip(self, ref: str) -> Oid | None:
+        form = "%(refname)%00%(objectname)%00%(objecttype)%00%(symref)"
+        listed = self._git.output("for-each-ref", f"--format={form}", ref).decode("utf-8", "replace")
+        for line in listed.splitlines():
+            name, oid, kind, symref = line.split("\0")
+            if name != ref:
+                continue
+            if symref:
+                raise NotASession(f"{ref} is a symbolic ref, which no session is")
+            if kind != "commit":
+                raise NotASession(f"{oid[:12]} is no commit, which every turn is; nothing was changed")
+            return Oid(oid)
+        return None
+
+    def read_commit(self, oid: Oid) -> bytes:
+        if self._objects is None:
+            self._objects = self._git.start_objects()
+        found = self._objects.read(oid, limit=COMMIT_LIMIT)
+        if found is None:
+            raise StoreError(f"commit {oid} cannot be read; try 'git fsck'")
+        if found[0] != "commit":
+            raise NotASession(f"{oid[:12]} is no commit, which every turn is; nothing was changed")
+        return found[1]
+
+    def write_tree(self, files: Mapping[str, bytes]) -> Oid:
+        blobs = self._write_blobs(files)
+        folders: dict[str, list[str]] = {"": []}
+        for path, oid in blobs.items():
+            folder, _, name = path.rpartition("/")
+            folders.setdefault(folder, []).append(f"100644 blob {oid}\t{name}")
+        for folder, entries in folders.items():
+            if folder:
+                folders[""].append(f"040000 tree {self._mktree(entries)}\t{folder}")
+        return Oid(self._mktree(folders[""]))
+
+    def _write_blobs(self, files: Mapping[str, bytes]) -> dict[str, str]:
+        with tempfile.TemporaryDirectory(prefix="gitsess-") as folder:
+            paths = []
+            for number, data in enumerate(files.values()):
+                path = Path(folder, str(number))
+                path.write_bytes(data)
+                paths.append(f"{path}\n")
+            written = self._git.output(
+                *_SYNCED, "hash-object", "-w", "--no-filters", "--stdin-paths", stdin="".join(paths).encode()
+            )
+        return dict(zip(files, written.decode().split(), strict=True))
+
+    def _mktree(self, entries: list[str]) -> str:
+        text = "".join(f"{entry}\0" for entry in entries)
+        return self._git.output(*_SYNCED, "mktree", "-z", stdin=text.encode()).decode().strip()
+
+    def write_commit(self, data: bytes) -> Oid:
+        written = self._git.output(*_SYNCED, "hash-object", "-t", "commit", "-w", "--stdin", stdin=data)
+        return Oid(written.decode().strip())
+
+    def swap(self, ref: str, new: Oid, old: Oid | None) -> bool:
+        absent = "0" * self._git.repository.oid_length
+        words = f"update {ref}\0{new}\0{old or absent}\0".encode()
+        message = "ai-session: append"
+        result = self._git.run(*_SYNCED, "update-ref", "-m", message, "--stdin", "-z", stdin=words)
+        if result.code == 0:
+            return True
+        tip = self.tip(ref)
+        if tip != old:
+            return tip == new
+        lock = self._lock_path(ref)
+        if lock is not None:
+            raise Locked(f"{ref} is locked by another process ({lock})")
+        if ".lock': File exists" in result.err or "is at" in result.err:
+            raise Locked(f"{ref} was held by another process")
+        last = result.err.strip().splitlines()[-1:] or ["no message"]
+        raise StoreError(f"{ref} cannot be moved: {last[0].removeprefix('fatal: ')}")
+
+    def _lock_path(self, ref: str) -> Path | None:
+        common = self._git.repository.common_dir
+        for path in (common / f"{ref}.lock", common / "reftable" / "tables.list.lock"):
+            if os.path.lexists(path):
+                return path
+        return None
+
+    def head(self) -> tuple[Oid | None, str | None]:
+        oid = self._git.run("rev-parse", "--quiet", "--verify", "HEAD^{commit}").out.decode().strip()
+        branch = self._git.run("symbolic-ref", "--quiet", "HEAD").out.decode("utf-8", "replace").strip()
+        return Oid(oid) if oid else None, branch.removeprefix("refs/heads/") or None
+
+    def close(self) -> None:
+        """Ends the reader process; the next read starts it again."""
+        if self._objects is not None:
+            self._objects.close()
+            self._objects = None

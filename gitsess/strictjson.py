@@ -1,0 +1,73 @@
+"""JSON from strangers: decoded only when every reader would decode it to the same value."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any, NoReturn
+
+from gitsess.errors import FormatError
+from gitsess.model import JSON
+
+MAX_BYTES = 64 * 1024 * 1024
+MAX_DEPTH = 100
+
+
+def loads(data: bytes | str, *, what: str, exact: bool = False) -> JSON:
+    """The value of a JSON text.
+
+    Raises FormatError, beginning with ``what``, for bytes that are no UTF-8, broken JSON, NaN and
+    Infinity, duplicate keys, nesting past 100, numbers of thousands of digits and texts over 64 MiB.
+    ``exact`` decodes fractions to Decimal, for money.
+    """
+    if len(data) > MAX_BYTES:
+        raise FormatError(f"{what} is larger than 64 MiB")
+    try:
+        text = data if isinstance(data, str) else data.decode()
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=Decimal if exact else None,
+        )
+        _check_depth(value)
+    except UnicodeDecodeError:
+        raise FormatError(f"{what} is not UTF-8") from None
+    except RecursionError:
+        raise FormatError(f"{what} is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise FormatError(f"{what} is no JSON: {error.msg} at character {error.pos + 1}") from None
+    except ValueError as error:
+        raise FormatError(f"{what} is no JSON: {str(error).partition(';')[0]}") from None
+    return value
+
+
+def dumps(value: JSON) -> str:
+    """Compact JSON, keys in the order received, text as it is; NaN raises ValueError."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key is there twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _check_depth(value: JSON) -> None:
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        below: list[JSON] = []
+        for item in level:
+            if isinstance(item, dict):
+                below.extend(item.values())
+            elif isinstance(item, list):
+                below.extend(item)
+        if not below:
+            return
+        level = below
+    raise ValueError("nested too deeply")
