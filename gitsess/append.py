@@ -10,11 +10,10 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from uuid import uuid4
 
 from gitsess import commit
-from gitsess.commit import Facts, Person
+from gitsess.draft import Draft
 from gitsess.errors import FormatError, Locked, NewerFormat, NotASession
 from gitsess.gitcli import Git
 from gitsess.locks import flock
@@ -26,21 +25,6 @@ DEADLINE_S = 15.0
 """How long an append tries while others move the ref."""
 STALE_S = 2.0
 """How long it tries while the ref is locked and does not move: a killed process may have left the lock."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """A commit to append. ``facts`` without seq, epoch and session id, which depend on the parent;
-    ``checked``: the turn id may be there already and is looked for in the whole session."""
-
-    subject: str
-    facts: Facts
-    files: Mapping[str, bytes]
-    author: Person
-    authored_at: datetime
-    committer: Person
-    committed_at: datetime
-    checked: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

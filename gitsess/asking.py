@@ -9,7 +9,7 @@ What is sent is what is stored, so that the next request begins with the very by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
@@ -23,7 +23,7 @@ from gitsess.errors import BudgetExceeded, NotFound, ProviderError, UsageError
 from gitsess.history import Session
 from gitsess.model import JSONObject, SessionName, TokenUsage, TurnId
 from gitsess.names import shown, split
-from gitsess.providers import Provider, Reply, Request
+from gitsess.providers import Provider, Reply, Request, anthropic_api
 from gitsess.providers.caching import Place, estimate_tokens, lay_out, lifetime
 from gitsess.resume import Context, context_of, documents_of, joined, tools_of
 from gitsess.text import well_formed
@@ -92,6 +92,22 @@ class Answered:
 
     reply: Reply
     recorded: Recorded | None
+
+
+def warm_up(environment: Mapping[str, str]) -> None:
+    """Begins in the background what a request will need, where one can be made."""
+    if can_ask(environment):
+        anthropic_api.warm()
+
+
+def can_ask(environment: Mapping[str, str]) -> bool:
+    """Whether the environment holds what a request needs."""
+    return anthropic_api.has_key(environment)
+
+
+def provider_of(environment: Mapping[str, str]) -> Provider:
+    """Who is asked; raises ProviderError that says how to set a key where there is none."""
+    return anthropic_api.AnthropicApi(environment)
 
 
 class Conversation:
@@ -260,6 +276,7 @@ class Conversation:
         request = self._request(wish, context, asked)
         input_tokens = estimate_tokens([*request.system, *request.messages])
         request = self._within_budget(request, wish.budget_usd, input_tokens)
+        provider.prepare()
         started = self._workspace.around.now()
         reply = provider.ask(request, lambda _: None)
         if reply.failure is not None or reply.interrupted or not reply.text.strip():
@@ -312,6 +329,7 @@ class Conversation:
 
     def ask(self, prepared: Prepared, provider: Provider, on_text: Callable[[str], None]) -> Answered:
         """Sends the request and records what came: an answer, a part of one, or that it failed."""
+        provider.prepare()
         started = self._workspace.around.now()
         reply = provider.ask(prepared.request, on_text)
         refused = reply.failure is not None and not reply.failure.sent and not reply.content

@@ -277,3 +277,25 @@ def _run(
 def _last_line(err: str) -> str:
     lines = [one_line(line) for line in err.splitlines() if line.strip()]
     return lines[-1].removeprefix("fatal: ").removeprefix("error: ") if lines else "no message"
+
+
+def make_repository(folder: Path, environment: Mapping[str, str], *, message: str) -> None:
+    """Makes a repository of what is in ``folder``, with one commit; raises StoreError.
+
+    Neither templates, hooks nor signing of the person's own configuration take part, and where git knows no
+    identity the commit is by ``gitsess``.
+    """
+    base = {k: v for k, v in environment.items() if k not in _LOCATION}
+    own = ["-c", "commit.gpgsign=false", "-c", f"core.hooksPath={os.devnull}"]
+    commands = [
+        ["git", "-c", "init.defaultBranch=main", "init", "--quiet", "--template="],
+        ["git", "add", "--all"],
+        ["git", *own, "commit", "--quiet", "--message", message],
+    ]
+    for command in commands:
+        result = _run(command, base, cwd=folder)
+        if result.code and "commit" in command:
+            fallback = {f"GIT_{who}_{what}": "gitsess" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+            result = _run(command, {**base, **fallback}, cwd=folder)
+        if result.code:
+            raise StoreError(f"the repository cannot be made: {_last_line(result.err)}")

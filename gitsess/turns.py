@@ -16,9 +16,9 @@ from typing import Any
 from uuid import uuid4
 
 from gitsess import commit, content, money
-from gitsess.append import Draft
 from gitsess.commit import Facts, Metrics, Person, UsageLine
 from gitsess.content import Content
+from gitsess.draft import Draft
 from gitsess.errors import FormatError
 from gitsess.model import JSON, JSONObject, Oid, TokenUsage, TurnId
 from gitsess.redact import Redactor

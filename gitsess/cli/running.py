@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gitsess import catalog
-from gitsess.asking import Answered, Conversation, Prepared, Wish
+from gitsess.asking import Answered, Conversation, Prepared, Wish, can_ask, provider_of, warm_up
 from gitsess.cli.handling import note, opened, warn
 from gitsess.cli.output import Style, print_json, style
 from gitsess.config import usd
@@ -29,12 +29,9 @@ def run(around: Surroundings, values: dict[str, Any]) -> int:
     session = join(values["command"], values["feature"])
     wish_model = values["model"]
     dry = bool(values["dry_run"] or values["show_redactions"])
-    from gitsess.providers import anthropic_api
-
-    if not dry and not anthropic_api.has_key(around.environment):
-        raise ProviderError(anthropic_api.NO_KEY)
-    if anthropic_api.has_key(around.environment) and not values["show_redactions"]:
-        anthropic_api.warm()
+    provider = None if dry else provider_of(around.environment)
+    if not values["show_redactions"]:
+        warm_up(around.environment)
     workspace = opened(around)
     settings = workspace.settings
     budget = usd(values["budget"], "--budget")
@@ -53,9 +50,8 @@ def run(around: Surroundings, values: dict[str, Any]) -> int:
         return _show_redactions(workspace, wish)
     prepared = conversation.prepare(wish)
     quiet = bool(values["quiet"])
-    if values["dry_run"]:
+    if provider is None:
         return _dry_run(prepared, around)
-    provider = anthropic_api.AnthropicApi(around.environment)
     look = style(around.environment, stderr=True)
     say = (lambda text: None) if quiet else note
     while conversation.overfull(prepared):
@@ -242,12 +238,10 @@ def _json(workspace: Workspace, prepared: Prepared, answered: Answered) -> dict[
 
 
 def _dry_run(prepared: Prepared, around: Surroundings) -> int:
-    from gitsess.providers import anthropic_api
-
     counted = None
-    if anthropic_api.has_key(around.environment):
+    if can_ask(around.environment):
         try:
-            counted = anthropic_api.AnthropicApi(around.environment).count_tokens(prepared.request)
+            counted = provider_of(around.environment).count_tokens(prepared.request)
         except ProviderError as error:
             warn(f"the tokens are estimated, because they could not be counted: {error}")
     marked = {(i, j) for i, j in prepared.places}

@@ -70,6 +70,9 @@ class Provider(Protocol):
     agent: str
     """The value of AI-Agent for its turns."""
 
+    def prepare(self) -> None:
+        """Does what takes time before a first request, so that no turn's duration includes it."""
+
     def ask(self, request: Request, on_text: Callable[[str], None]) -> Reply:
         """Sends ``request``, hands text to ``on_text`` as it arrives, and returns what came.
 

@@ -56,6 +56,9 @@ class AnthropicApi:
         self._max_retries = max_retries
         self._client: Any = None
 
+    def prepare(self) -> None:
+        self._connected()
+
     def _connected(self) -> Any:
         if self._client is None:
             sdk = _sdk()
