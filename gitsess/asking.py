@@ -304,7 +304,7 @@ class Conversation:
             cache_write_1h_tokens=input_tokens if one_hour else 0,
         )
         prompt_usd, _ = self._workspace.price(request.model, asked, now)
-        with_one_more, _ = self._workspace.price(request.model, replace(asked, output_tokens=1000), now)
+        with_one_more, _ = self._workspace.price(request.model, asked.replace(output_tokens=1000), now)
         if prompt_usd is None or with_one_more is None:
             raise BudgetExceeded(
                 f"the price of {shown(request.model)} is not known, so no budget can be kept: leave --budget out"
@@ -327,11 +327,21 @@ class Conversation:
         request = self._within_budget(prepared.request, prepared.wish.budget_usd, counted)
         return replace(prepared, request=request, input_tokens=counted)
 
-    def ask(self, prepared: Prepared, provider: Provider, on_text: Callable[[str], None]) -> Answered:
-        """Sends the request and records what came: an answer, a part of one, or that it failed."""
+    def ask(
+        self,
+        prepared: Prepared,
+        provider: Provider,
+        on_text: Callable[[str], None],
+        on_end: Callable[[], None] = lambda: None,
+    ) -> Answered:
+        """Sends the request and records what came: an answer, a part of one, or that it failed.
+
+        ``on_end`` is called between the two: what arrived is paid for, and from here on must not be lost.
+        """
         provider.prepare()
         started = self._workspace.around.now()
         reply = provider.ask(prepared.request, on_text)
+        on_end()
         refused = reply.failure is not None and not reply.failure.sent and not reply.content
         if refused or not self._workspace.settings.enabled:
             return Answered(reply=reply, recorded=None)
@@ -367,7 +377,7 @@ class Conversation:
         usage = reply.usage
         if usage is not None and not reply.exact:
             # The final count did not come. What was written is billed, so it is estimated from the text.
-            usage = replace(usage, output_tokens=max(usage.output_tokens, estimate_tokens(reply.text)))
+            usage = usage.replace(output_tokens=max(usage.output_tokens, estimate_tokens(reply.text)))
         if usage is None and reply.failure is not None and not reply.content:
             # The service answered with an error and no usage: it bills nothing for that.
             usage = TokenUsage()

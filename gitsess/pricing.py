@@ -81,18 +81,6 @@ def price(
     return None if quote is None else quote.cost_usd
 
 
-def cost_without_cache(
-    model: str, usage: TokenUsage, *, at: datetime | None = None, cache_dir: Path | None = None
-) -> Decimal | None:
-    """What the same request would have cost had every token of its prompt been uncached input.
-
-    US dollars, or None as ``price`` says. Less ``price`` it is what caching saved, which is negative where
-    more was paid for writing than was saved by reading.
-    """
-    uncached = TokenUsage(input_tokens=usage.prompt_tokens, output_tokens=usage.output_tokens)
-    return price(model, uncached, at=at, cache_dir=cache_dir)
-
-
 def tier_of(model: str, usage: TokenUsage, *, at: datetime | None = None, cache_dir: Path | None = None) -> str:
     """The price tier that one request fell in: ``standard``, or ``over-200k`` and the like.
 

@@ -27,7 +27,7 @@ from gitsess import pricing
 from gitsess.errors import FormatError
 from gitsess.model import TokenUsage
 from gitsess.money import format_usd, parse_usd
-from gitsess.pricing import cost_without_cache, price, tier_of
+from gitsess.pricing import price, tier_of
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -222,11 +222,11 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from gitsess.model import TokenUsage
-from gitsess.pricing import cost_without_cache, price, tier_of
+from gitsess.pricing import price, tier_of
 usage = TokenUsage(input_tokens=250_000, output_tokens=10)
 given = {"at": datetime(2026, 11, 1, tzinfo=UTC), "cache_dir": Path(sys.argv[1])}
 for model in sys.argv[2:]:
-    print(*(function(model, usage, **given) for function in (price, cost_without_cache, tier_of)))
+    print(*(function(model, usage, **given) for function in (price, tier_of)))
 heavy = ("genai_prices", "pydantic", "importlib.metadata", "anthropic")
 print("loaded", *(name for name in heavy if name in sys.modules))
 """
@@ -457,9 +457,7 @@ def test_two_writers_at_once_leave_a_table_that_is_whole(tmp_path: Path) -> None
     cache_dir = tmp_path / "cache"
     own = [[f"{model}-of-{number}" for model in range(40)] for number in range(2)]
     writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", FILL, str(cache_dir), *models, MODEL], stdin=subprocess.PIPE, cwd=ROOT
-        )
+        subprocess.Popen([sys.executable, "-c", FILL, str(cache_dir), *models, MODEL], stdin=subprocess.PIPE, cwd=ROOT)
         for models in own
     ]
     for writer in writers:
@@ -504,7 +502,6 @@ def test_unknown_models_do_not_crowd_out_known_ones(tmp_path: Path, monkeypatch:
 def test_an_unknown_model_has_no_price(tmp_path: Path, model: str) -> None:
     """Not a price of nothing; and no name, however odd, breaks the table."""
     assert price(model, USAGE, at=NOW, cache_dir=tmp_path) is None
-    assert cost_without_cache(model, USAGE, at=NOW, cache_dir=tmp_path) is None
     assert tier_of(model, USAGE, at=NOW, cache_dir=tmp_path) == "standard"
     assert price(MODEL.upper(), USAGE, at=NOW, cache_dir=tmp_path) == COST
     models = json.loads(table_in(tmp_path).read_bytes())["models"]
@@ -584,21 +581,6 @@ def test_a_tier_is_named_by_its_threshold_even_when_that_is_not_round() -> None:
     assert tier_of(odd[0], TokenUsage(input_tokens=odd[1] + 1), at=NOW) == f"over-{odd[1]}"
 
 
-def test_without_the_cache_every_token_of_the_prompt_is_plain_input() -> None:
-    usage = TokenUsage(
-        input_tokens=100,
-        output_tokens=50,
-        cache_read_tokens=9_000,
-        cache_write_tokens=900,
-        cache_write_1h_tokens=400,
-    )
-    plain = TokenUsage(input_tokens=10_000, output_tokens=50)
-    assert cost_without_cache(MODEL, usage, at=NOW) == price(MODEL, plain, at=NOW) == Decimal("0.041")
-    saved = price(MODEL, usage, at=NOW)
-    assert saved is not None
-    assert saved < Decimal("0.041")
-
-
 @pytest.mark.parametrize(
     ("cost", "text"),
     [
@@ -638,9 +620,7 @@ def test_every_amount_survives_being_written_and_read(cost: Decimal) -> None:
     assert "." not in text or not text.endswith(("0", "."))
 
 
-@pytest.mark.parametrize(
-    "text", ["0", "0.50", "12.5", "999999999999999999.999999999999999999", "0.000000000000000000"]
-)
+@pytest.mark.parametrize("text", ["0", "0.50", "12.5", "999999999999999999.999999999999999999", "0.000000000000000000"])
 def test_plain_decimals_are_amounts(text: str) -> None:
     assert parse_usd(text) == Decimal(text)
 

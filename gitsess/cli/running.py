@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -64,9 +65,25 @@ def run(around: Surroundings, values: dict[str, Any]) -> int:
     prepared = conversation.budgeted(prepared, provider)
     for line in _announcement(prepared, workspace, look):
         say(line)
+    _end_gently()
     with _waiting(look, around, prepared, quiet=quiet) as begun:
-        answered = conversation.ask(prepared, provider, _printer(begun, as_json=bool(values["json"])))
+        on_text = _printer(begun, as_json=bool(values["json"]))
+        answered = conversation.ask(prepared, provider, on_text, _not_to_be_interrupted)
     return _finish(workspace, prepared, answered, values, look, say)
+
+
+def _end_gently() -> None:
+    """A closed terminal or a plain kill ends the answer as ^C does: what had arrived is kept."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+
+
+def _not_to_be_interrupted() -> None:
+    """Once the answer is there, a second ^C must not lose it on its way to the commit."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _prompt(given: str | None) -> str:

@@ -214,6 +214,11 @@ def _failure(error: Exception, model: str) -> Failure:
     if isinstance(error, sdk.APIStatusError):
         status = error.status_code
         detail = one_line(_detail(error))[:300]
+        if status < 400:
+            # An error that came as an event of a stream that had begun well: nothing was retried.
+            overloaded = getattr(error, "type", None) == "overloaded_error" or "overloaded" in detail.lower()
+            what = "the service became overloaded" if overloaded else f"the service failed ({detail})"
+            return Failure(text=f"{what} in the middle of the answer; what arrived is kept: run again to go on from it")
         if status in _REFUSALS:
             return Failure(text=_REFUSALS[status], sent=False)
         if status == 404:
@@ -229,8 +234,10 @@ def _failure(error: Exception, model: str) -> Failure:
         return Failure(text="the service did not answer in time: run again")
     if isinstance(error, sdk.APIConnectionError):
         return Failure(text="the service cannot be reached: check the network and ANTHROPIC_BASE_URL, and run again")
-    if isinstance(error, sdk.AnthropicError | TypeError | ValueError) and not isinstance(error, json.JSONDecodeError):
-        return Failure(text=f"the answer could not be read ({one_line(str(error))[:200]}): run again")
+    if isinstance(error, json.JSONDecodeError):
+        return Failure(text="the service sent an event that cannot be read; what arrived is kept: run again to go on")
+    if isinstance(error, sdk.AnthropicError | TypeError | ValueError):
+        return Failure(text=f"the request could not be made ({one_line(str(error))[:200]})", sent=False)
     return Failure(text=_CUT)
 
 
