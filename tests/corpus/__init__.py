@@ -178,9 +178,17 @@ def written_secrets(seed: int = 1) -> Iterator[Case]:
 
 
 _TOKENS = {
-    "github-token": ["ghp_{{alnum:36}}", "gho_{{alnum:36}}", "ghs_{{alnum:36}}", "github_pat_{{alnum:22}}_{{alnum:59}}"],
+    "github-token": [
+        "ghp_{{alnum:36}}",
+        "gho_{{alnum:36}}",
+        "ghs_{{alnum:36}}",
+        "github_pat_{{alnum:22}}_{{alnum:59}}",
+    ],
     "gitlab-token": ["glpat-{{b64url:20}}", "glrt-{{b64url:20}}"],
-    "slack-token": ["xoxb-{{digits:12}}-{{digits:13}}-{{alnum:24}}", "xapp-1-A{{UPPERNUM:10}}-{{digits:13}}-{{hex:64}}"],
+    "slack-token": [
+        "xoxb-{{digits:12}}-{{digits:13}}-{{alnum:24}}",
+        "xapp-1-A{{UPPERNUM:10}}-{{digits:13}}-{{hex:64}}",
+    ],
     "stripe-key": ["sk_live_{{alnum:24}}", "rk_live_{{alnum:99}}", "whsec_{{alnum:32}}"],
     "anthropic-key": ["sk-ant-api03-{{b64url:93}}AA", "sk-ant-admin01-{{b64url:93}}AA"],
     "openai-key": ["sk-{{alnum:48}}", "sk-proj-{{b64url:74}}T3BlbkFJ{{b64url:74}}", "sk-proj-{{b64url:48}}"],
@@ -261,7 +269,7 @@ _ASSIGNMENTS = [
     "'{name}' => '{value}',",
     "{name} := `{value}`",
     "the {name} is {value}",
-    "  17\t{name} = \"{value}\"",
+    '  17\t{name} = "{value}"',
 ]
 
 
@@ -287,11 +295,28 @@ def written_lookalikes(seed: int = 3) -> Iterator[tuple[str, str]]:
         yield path.stem, filler.fill(path.read_text("utf-8"))
 
 
-_PACKAGES = "acorn ansi-styles babel chalk commander debug eslint-scope fast-glob jsonwebtoken keyv lodash-es".split()
-_PACKAGES += "micromatch nanoid passport password-hash picomatch rollup secret-handshake token-types vite zod".split()
-_NOUNS = "account auth cache config credential key login order password profile secret session token user".split()
-_VERBS = "build check clear create decode delete encode expire fetch hash load mask parse reset rotate verify".split()
-_TYPES = ["string", "str", "String", "&str", "bytes", "SecretStr", "Option<String>", "string | null", "char *", "[]byte"]
+def _words(text: str) -> list[str]:
+    return text.split()
+
+
+_PACKAGES = _words(
+    "acorn ansi-styles babel chalk commander debug eslint-scope fast-glob jsonwebtoken keyv lodash-es "
+    "micromatch nanoid passport password-hash picomatch rollup secret-handshake token-types vite zod"
+)
+_NOUNS = _words("account auth cache config credential key login order password profile secret session token user")
+_VERBS = _words("build check clear create decode delete encode expire fetch hash load mask parse reset rotate verify")
+_TYPES = [
+    "string",
+    "str",
+    "String",
+    "&str",
+    "bytes",
+    "SecretStr",
+    "Option<String>",
+    "string | null",
+    "char *",
+    "[]byte",
+]
 _EXPRESSIONS = [
     "None",
     "null",
@@ -333,8 +358,8 @@ def generated_lookalikes(seed: int = 4) -> Iterator[tuple[str, str]]:
     def lines(count: int, *templates: str) -> str:
         made = []
         for _ in range(count):
-            line = pick(templates).replace("PKG", pick(_PACKAGES)).replace("VER", version())
-            line = line.replace("NOUN", pick(_NOUNS)).replace("VERB", pick(_VERBS))
+            line = pick(templates).replace("NOUN", pick(_NOUNS)).replace("VERB", pick(_VERBS))
+            line = line.replace("PKG", pick(_PACKAGES)).replace("VER", version())
             made.append(filler.fill(line))
         return "\n".join(made) + "\n"
 
@@ -375,7 +400,10 @@ def generated_lookalikes(seed: int = 4) -> Iterator[tuple[str, str]]:
             "    --hash=sha256:{{hex:64}} \\",
         ),
     )
-    yield "go.sum", lines(120, "github.com/acme/PKG vVER h1:{{b64raw:43}}=", "github.com/acme/PKG vVER/go.mod h1:{{b64raw:43}}=")
+    yield (
+        "go.sum",
+        lines(120, "github.com/acme/PKG vVER h1:{{b64raw:43}}=", "github.com/acme/PKG vVER/go.mod h1:{{b64raw:43}}="),
+    )
     yield (
         "git.log",
         lines(
@@ -398,7 +426,7 @@ def generated_lookalikes(seed: int = 4) -> Iterator[tuple[str, str]]:
             'level=info msg="VERB NOUN" trace_id={{hex:32}} span_id={{hex:16}} user_id={{digits:6}}',
             "req_{{alnum:24}} toolu_{{alnum:24}} msg_{{alnum:24}} VERB",
             '{"requestId":"{{uuid}}","NOUNId":"{{hex:24}}","status":{{digits:3}},"keyId":"{{uuid}}"}',
-            'GET /NOUN/{{uuid}}?page={{digits:2}}&etag={{hex:32}} HTTP/1.1 200',
+            "GET /NOUN/{{uuid}}?page={{digits:2}}&etag={{hex:32}} HTTP/1.1 200",
             "container {{hex:64}} NOUN-VERB-{{lowernum:10}}-{{lowernum:5}} Running",
             "NOUN-VERB.service: Main process exited, code=exited, status=1/FAILURE",
         ),
@@ -408,7 +436,7 @@ def generated_lookalikes(seed: int = 4) -> Iterator[tuple[str, str]]:
         lines(
             60,
             "{{lower:1}}.NOUN={{lower:1}}.NOUNVERB({{lower:1}}),{{lower:1}}.d({{lower:1}},{NOUN:()=>{{lower:2}}}),",
-            "function {{lower:1}}({{lower:1}}){return{NOUN:{{lower:1}}.NOUN,password:{{lower:1}}.password,token:{{lower:1}}}}",
+            "function {{lower:1}}({{lower:1}}){return{NOUN:{{lower:1}}.NOUN,password:{{lower:1}}.password,token:n}}",
             'if("NOUN"===t.type&&!t.token)throw Error("{{digits:3}}");var {{letters:2}}="NOUN_VERB",key="{{alnum:6}}";',
             '"static/chunks/{{digits:4}}.{{hex:16}}.js","static/css/{{hex:16}}.css",',
             "Object.defineProperty({{lower:1}},Symbol.toStringTag,{value:'NOUN'}),({{lower:1}}.apiKey={{lower:1}}.NOUN)",
