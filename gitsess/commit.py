@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 
@@ -26,12 +25,24 @@ from gitsess import trailers
 from gitsess.errors import FormatError, NewerFormat
 from gitsess.model import Oid, TokenUsage, TurnId
 from gitsess.money import format_usd, parse_usd
+from gitsess.text import well_formed
+from gitsess.values import Value
 
 FORMAT = 1
 KINDS = ("turn", "compaction", "event", "correction", "merge")
 STATUSES = ("ok", "error", "interrupted")
 BASES = ("reported", "computed", "estimated")
-REPEATED = frozenset(["AI-Usage", "AI-Commit", "AI-Context", "AI-Rewrites"])
+SINGLE = frozenset(
+    "AI-" + key
+    for key in (
+        *("Format", "Session-Id", "Kind", "Turn-Id", "Seq", "Epoch", "Status", "Agent", "Model"),
+        *("Input-Tokens", "Output-Tokens", "Cache-Read-Tokens", "Cache-Write-Tokens", "Requests", "Duration-Ms"),
+        *("Cost-USD", "Cost-Basis", "Task", "Task-Status", "Estimated-Cost-USD", "Conversation", "Head", "Branch"),
+        *("Worktree", "Event", "Compacts", "Corrects"),
+    )
+)
+"""Keys that stand once. ``AI-Usage``, ``AI-Commit``, ``AI-Context`` and ``AI-Rewrites`` may be repeated."""
+_WORDED = ("AI-Status", "AI-Cost-Basis", "AI-Task-Status", "AI-Event")
 
 _COUNT = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 _TURN_ID = re.compile(r"[0-9a-f]{32}")
@@ -42,14 +53,12 @@ _LATEST = 253402300799
 """The last second of the year 9999: what datetime can hold."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
+class Person(Value):
     name: str
     email: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UsageLine:
+class UsageLine(Value):
     """One ``AI-Usage`` trailer: what one model used at one price tier within a turn."""
 
     model: str
@@ -59,12 +68,11 @@ class UsageLine:
     cost_usd: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
+class Metrics(Value):
     """What a turn took. ``lines`` sum to the totals; ``cost_usd`` is None where the price is unknown."""
 
     model: str = "unknown"
-    usage: TokenUsage = field(default_factory=TokenUsage)
+    usage: TokenUsage = TokenUsage()
     requests: int = 0
     duration_ms: int | None = None
     cost_usd: Decimal | None = None
@@ -72,8 +80,7 @@ class Metrics:
     lines: tuple[UsageLine, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class Facts(Value):
     """Everything a commit's message says, in the trailers' own terms. Absent is None or empty."""
 
     kind: str
@@ -99,8 +106,7 @@ class Facts:
     corrects: TurnId | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Commit:
+class Commit(Value):
     """A commit as it is stored. Dates are UTC; ``parents`` in the object's order."""
 
     oid: Oid
@@ -237,8 +243,8 @@ def encode_merge(*, tips: Iterable[tuple[Oid, datetime, Facts]], empty_tree: Oid
 
 def _ident(person: Person) -> str:
     # git cuts an identity at these, and fsck refuses an object that holds them.
-    name = re.sub(r"[<>\n\0\r]", "", person.name).strip() or "unknown"
-    email = re.sub(r"[<>\n\0\r ]", "", person.email)
+    name = re.sub(r"[<>\n\0\r]", "", well_formed(person.name)).strip() or "unknown"
+    email = re.sub(r"[<>\n\0\r ]", "", well_formed(person.email))
     return f"{name} <{email}>"
 
 
@@ -311,15 +317,21 @@ def _person(value: bytes) -> tuple[Person, datetime]:
 def decode_facts(message: bytes) -> Facts:
     """The facts in a commit's message; raises FormatError or NewerFormat."""
     pairs = trailers.parse(message)
-    found = trailers.single(pairs, REPEATED)
-    version = found.get("AI-Format")
-    if version is None:
+    # The version comes first: what a newer format does with its trailers is for its own readers to judge.
+    versions = [_integer("AI-Format", text) for text in trailers.every(pairs, "AI-Format")]
+    if not versions:
         raise FormatError("it is no turn: it has no AI-Format trailer")
-    if _integer("AI-Format", version) > FORMAT:
-        raise NewerFormat(f"it has format {version}, which needs a newer gitsess")
+    if max(versions) > FORMAT:
+        raise NewerFormat(f"it has format {max(versions)}, which needs a newer gitsess")
+    if versions != [FORMAT]:
+        raise FormatError("AI-Format is there twice, or 0")
+    found = trailers.single(pairs, SINGLE)
     kind = found.get("AI-Kind", "")
     if _WORD.fullmatch(kind) is None:
         raise FormatError("AI-Kind is missing or no word")
+    for key in _WORDED:
+        if key in found and _WORD.fullmatch(found[key]) is None:
+            raise FormatError(f"{key} is no word")
     turn_id = _hex("AI-Turn-Id", found.get("AI-Turn-Id"), _TURN_ID)
     if turn_id is None and kind != "merge" and kind in KINDS:
         raise FormatError("AI-Turn-Id is missing")
@@ -353,16 +365,14 @@ def decode_facts(message: bytes) -> Facts:
 
 
 def _metrics(pairs: Sequence[trailers.Pair], found: dict[str, str]) -> Metrics:
+    lines = tuple(_usage_line(text) for text in trailers.every(pairs, "AI-Usage"))
     usage = TokenUsage(
         input_tokens=_integer("AI-Input-Tokens", found.get("AI-Input-Tokens", "0")),
         output_tokens=_integer("AI-Output-Tokens", found.get("AI-Output-Tokens", "0")),
         cache_read_tokens=_integer("AI-Cache-Read-Tokens", found.get("AI-Cache-Read-Tokens", "0")),
         cache_write_tokens=_integer("AI-Cache-Write-Tokens", found.get("AI-Cache-Write-Tokens", "0")),
+        cache_write_1h_tokens=sum(line.usage.cache_write_1h_tokens for line in lines),
     )
-    lines = tuple(_usage_line(text) for text in trailers.every(pairs, "AI-Usage"))
-    if lines:
-        written_1h = sum(line.usage.cache_write_1h_tokens for line in lines)
-        usage = replace(usage, cache_write_1h_tokens=written_1h)
     cost, duration = found.get("AI-Cost-USD"), found.get("AI-Duration-Ms")
     return Metrics(
         model=found["AI-Model"],

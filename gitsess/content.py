@@ -13,7 +13,7 @@ docs/format.md §2 is the public form.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,12 @@ LONG_TEXT = 1024
 """Characters past which a text inside ``messages`` becomes a file."""
 LONG_PARAM = 4096
 """The same inside ``params``: system prompts and tool definitions."""
+REPEATED_TEXT = 64
+"""Characters past which a text that has its file already, as the prompt has, is not written a second time."""
+MAX_FILES = 9_000
+"""Files of one turn past which long texts stay in turn.json: readers stop at 10,000 entries."""
 
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
 _KNOWN = ("v", "started_at", "ended_at", "requests", "params", "messages", "refs")
 
 
@@ -88,8 +93,10 @@ def encode(content: Content) -> dict[str, bytes]:
         if key not in data:
             continue
         moved: dict[str, str] = {}
-        for pointer, text, kind, tail in _long_texts(data[key], f"/{key}", limit, names):
+        for pointer, text, kind, tail in _long_texts(data[key], f"/{key}", limit, names, paths):
             if text not in paths:
+                if len(files) == MAX_FILES:
+                    continue
                 paths[text] = f"attachments/{len(files) - 1:02d}-{kind}-{safe_tail(tail)}"
                 files[paths[text]] = text.encode()
             moved[pointer] = paths[text]
@@ -117,22 +124,22 @@ def decode(files: Mapping[str, bytes]) -> Content:
     refs = data.get("refs", {})
     if not isinstance(refs, dict) or not all(isinstance(path, str) for path in refs.values()):
         raise FormatError("the refs of turn.json are no map of texts")
-    texts = {}
+    # A file may be referred to a thousand times, and is decoded once.
+    texts = {path: _utf8(files[path]) for path in dict.fromkeys(refs.values()) if path in files}
     for pointer, path in refs.items():
-        if path not in files:
-            raise FormatError(f"turn.json refers to a file that is not there at {pointer[:60]}")
-        texts[pointer] = _utf8(files[path])
-    values = {}
-    for key in ("params", "messages"):
-        values[key] = _with_texts(data.get(key), f"/{key}", texts)
+        if path not in texts:
+            raise FormatError(f"turn.json refers to a file that is not there at {pointer[:60]!a}")
+        if not pointer.startswith("/") or pointer.count("/") > strictjson.MAX_DEPTH:
+            raise FormatError("a ref of turn.json leads nowhere")
+    data = _with_texts(data, "", {pointer: texts[path] for pointer, path in refs.items()})
     return Content(
         prompt=_utf8(files.get(PROMPT, b"")),
         response=_utf8(files.get(RESPONSE, b"")),
         started_at=_text_or_none(data.get("started_at")),
         ended_at=_text_or_none(data.get("ended_at")),
         requests=_objects(data.get("requests"), "requests") or (),
-        params=values["params"] if isinstance(values["params"], dict) else None,
-        messages=_objects(values["messages"], "messages"),
+        params=data["params"] if isinstance(data.get("params"), dict) else None,
+        messages=_objects(data.get("messages"), "messages"),
         extra={key: value for key, value in data.items() if key not in _KNOWN},
     )
 
@@ -160,13 +167,16 @@ def _tool_names(messages: tuple[JSONObject, ...]) -> dict[str, str]:
     return names
 
 
-def _long_texts(value: JSON, pointer: str, limit: int, names: Mapping[str, str]) -> Iterator[tuple[str, str, str, str]]:
-    """(pointer, text, kind, tail) of every string leaf longer than ``limit``, in document order."""
+def _long_texts(
+    value: JSON, pointer: str, limit: int, names: Mapping[str, str], known: Container[str]
+) -> Iterator[tuple[str, str, str, str]]:
+    """(pointer, text, kind, tail) of every string leaf longer than ``limit``, or ``known`` to have a file, in
+    document order."""
     stack: list[tuple[JSON, str, str, str]] = [(value, pointer, "system" if limit == LONG_PARAM else "text", "")]
     while stack:
         item, where, kind, tail = stack.pop()
         if isinstance(item, str):
-            if len(item) > limit:
+            if len(item) > limit or (len(item) > REPEATED_TEXT and item in known):
                 yield where, item, kind, tail or where.rpartition("/")[2]
         elif isinstance(item, dict):
             match item.get("type"):
@@ -225,7 +235,7 @@ def _placed(value: JSON, trie: dict[str, Any] | str) -> JSON:
     if isinstance(value, list):
         items: list[Any] = list(value)
         for token, below in trie.items():
-            if not token.isascii() or not token.isdigit() or len(token) > 9 or int(token) >= len(items):
+            if _INDEX.fullmatch(token) is None or int(token) >= len(items):
                 raise FormatError("a ref of turn.json leads nowhere")
             items[int(token)] = _placed(items[int(token)], below)
         return items

@@ -8,14 +8,20 @@ Times are timezone-aware UTC.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NewType
+
+from gitsess.values import Value
 
 SessionName = NewType("SessionName", str)
 Oid = NewType("Oid", str)
 """An object's name, 40 (SHA-1) or 64 (SHA-256) hex digits."""
 TurnId = NewType("TurnId", str)
 """32 lower-case hex digits."""
+
+COMMIT_LIMIT = 1024 * 1024
+"""Bytes of a commit past which it is neither written nor read."""
+OBJECT_LIMIT = 64 * 1024 * 1024
+"""Bytes of any other object past which it is neither written nor loaded."""
 
 JSON = Any
 """A decoded JSON value: str, int, float, bool, None, list or dict of them."""
@@ -25,8 +31,7 @@ Messages = Sequence[Mapping[str, Any]]
 """Messages-API messages: ``{"role": "user"|"assistant", "content": str | [block, …]}``, oldest first."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenUsage:
+class TokenUsage(Value):
     """Tokens of one request or a sum of requests. The four main counts are disjoint.
 
     ``cache_write_1h_tokens`` is the part of ``cache_write_tokens`` written with the one-hour lifetime.

@@ -19,6 +19,8 @@ MAX_LENGTH = 90
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,89}", re.ASCII)
 _DEVICES = frozenset(["con", "prn", "aux", "nul"] + [f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)])
+_TOO_LONG = f"a session name has at most {MAX_LENGTH} characters"
+_EXAMPLES = {"session name": "implement-auth-service", "command": "implement", "feature": "auth-service"}
 
 
 def is_valid(name: str) -> bool:
@@ -33,15 +35,20 @@ def is_valid(name: str) -> bool:
 
 def nearest(text: str) -> SessionName | None:
     """The valid name closest to what was typed, or None where nothing of it can be kept."""
-    folded = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    folded = unicodedata.normalize("NFKD", printable(text)).encode("ascii", "ignore").decode().lower()
     name = re.sub(r"[^a-z0-9._-]+", "-", folded)
     name = re.sub(r"\.{2,}", ".", name)
-    name = re.sub(r"-{2,}", "-", name)[:MAX_LENGTH].lstrip("._-")
+    name = _trimmed(re.sub(r"-{2,}", "-", name))
+    if name.partition(".")[0] in _DEVICES:
+        name = _trimmed(f"x-{name}")
+    return SessionName(name) if is_valid(name) else None
+
+
+def _trimmed(name: str) -> str:
+    name = name.lstrip("._-")[:MAX_LENGTH]
     while name.endswith((".", "-", "_", ".lock")):
         name = name.removesuffix(".lock").rstrip("._-")
-    if name.partition(".")[0] in _DEVICES:
-        name = "x-" + name
-    return SessionName(name) if is_valid(name) else None
+    return name
 
 
 def session_name(text: str) -> SessionName:
@@ -53,22 +60,31 @@ def session_name(text: str) -> SessionName:
 
 def join(command: str, feature: str) -> SessionName:
     """The session of a command and a feature; raises InvalidName where the two do not make a name."""
-    if "-" in command:
-        word = command.partition("-")[0] or "run"
-        raise InvalidName(f"a command is a single word: {shown(command)} has a '-' (try '{word}')")
     if not command:
         raise InvalidName("the command is empty: name one, such as 'implement'")
     if not feature:
         raise InvalidName("the feature is empty: name one, such as 'auth-service'")
+    if "-" in command:
+        raise InvalidName(f"a command is a single word: {shown(command)} has a '-'; try {_word(command)!r}")
     name = f"{command}-{feature}"
     if is_valid(name):
         return SessionName(name)
-    offered = nearest(name)
     if not is_valid(f"{command}-x"):
-        word = (nearest(command) or "run").partition("-")[0]
-        raise InvalidName(_refusal("command", command, word))
-    tail = offered.partition("-")[2] if offered else None
-    raise InvalidName(_refusal("feature", feature, tail or None))
+        raise InvalidName(_refusal("command", command, _word(command)))
+    reason = _TOO_LONG if len(name) > MAX_LENGTH else _reason(feature)
+    raise InvalidName(_refusal("feature", feature, _tail(command, feature), reason))
+
+
+def _word(text: str) -> str:
+    """The command nearest to what was typed, short enough to leave room for a feature."""
+    near = nearest(f"{text[:30]}-x") or ""
+    return near.partition("-")[0] if near.endswith("-x") else "run"
+
+
+def _tail(command: str, feature: str) -> str | None:
+    """The feature nearest to what was typed that makes a name with ``command``."""
+    near = (nearest(f"{command}-{feature}") or "").partition("-")[2] or nearest(feature)
+    return near if near is not None and is_valid(f"{command}-{near}") else None
 
 
 def split(name: str) -> tuple[str, str]:
@@ -87,17 +103,16 @@ def shown(text: str, limit: int = 40) -> str:
     return repr(plain if len(plain) <= limit else plain[: limit - 1] + "…")
 
 
-def _refusal(what: str, text: str, offered: str | None) -> str:
+def _refusal(what: str, text: str, offered: str | None, reason: str | None = None) -> str:
     if not text:
         return f"the {what} is empty"
-    reason = _reason(text)
-    hint = f"; try {offered!r}" if offered else ""
-    return f"{shown(text)} is no valid {what}: {reason}{hint}"
+    hint = f"try {offered!r}" if offered else f"one is {_EXAMPLES[what]!r}"
+    return f"{shown(text)} is no valid {what}: {reason or _reason(text)}; {hint}"
 
 
 def _reason(text: str) -> str:
     if len(text) > MAX_LENGTH:
-        return f"a session name has at most {MAX_LENGTH} characters"
+        return _TOO_LONG
     if "/" in text:
         return "it may not hold '/'"
     if any(c.isupper() for c in text):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
@@ -13,6 +12,7 @@ from gitsess.history import Session
 from gitsess.model import JSON, TokenUsage, TurnId
 from gitsess.names import split
 from gitsess.text import iso
+from gitsess.values import Value
 
 ACTIVE_DAYS = 30
 """A session is active when it was used within so many days."""
@@ -20,21 +20,21 @@ SORTS = ("name", "date", "tokens", "cost")
 GROUPS = ("model", "command", "feature", "session", "day", "person", "agent", "task")
 
 
-@dataclass(slots=True, kw_only=True)
 class Sums:
     """Sums over turns. ``cost_usd`` is over those whose price is known; the others are ``unpriced_turns``.
 
     ``turns`` counts turns; a compaction adds its tokens and cost and is no turn.
     """
 
-    sessions: set[str] = field(default_factory=set)
-    turns: int = 0
-    failed_turns: int = 0
-    usage: TokenUsage = field(default_factory=TokenUsage)
-    cost_usd: Decimal = Decimal(0)
-    priced: int = 0
-    unpriced_turns: int = 0
-    duration_ms: int = 0
+    def __init__(self) -> None:
+        self.sessions: set[str] = set()
+        self.turns = 0
+        self.failed_turns = 0
+        self.usage = TokenUsage()
+        self.cost_usd = Decimal(0)
+        self.priced = 0
+        self.unpriced_turns = 0
+        self.duration_ms = 0
 
     def add(self, session: str, turn: Commit, metrics: Metrics | None) -> None:
         self.sessions.add(session)
@@ -70,8 +70,7 @@ class Sums:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class Row(Value):
     """A session as ``list`` shows it. Dates are None for a session without turns."""
 
     session: Session
@@ -165,8 +164,7 @@ def distinct(sessions: Iterable[Session]) -> Iterator[tuple[Session, Commit, Met
                 yield session, turn, session.metrics(turn)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stats:
+class Stats(Value):
     """Totals over a span, and by a key where one was asked for, the dearest first (days in order)."""
 
     total: Sums

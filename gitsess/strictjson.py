@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from decimal import Decimal
+import math
+from decimal import Decimal, InvalidOperation
 from typing import Any, NoReturn
 
 from gitsess.errors import FormatError
@@ -11,6 +11,8 @@ from gitsess.model import JSON
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 100
+_FURTHEST = 300
+"""Powers of ten past which a fraction is out of range."""
 
 
 def loads(data: bytes | str, *, what: str, exact: bool = False) -> JSON:
@@ -20,6 +22,9 @@ def loads(data: bytes | str, *, what: str, exact: bool = False) -> JSON:
     Infinity, duplicate keys, nesting past 100, numbers of thousands of digits and texts over 64 MiB.
     ``exact`` decodes fractions to Decimal, for money.
     """
+    # Imported where it is used: what only looks at commits starts without it.
+    import json
+
     if len(data) > MAX_BYTES:
         raise FormatError(f"{what} is larger than 64 MiB")
     try:
@@ -28,7 +33,7 @@ def loads(data: bytes | str, *, what: str, exact: bool = False) -> JSON:
             text,
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
-            parse_float=Decimal if exact else None,
+            parse_float=_exact if exact else _fraction,
         )
         _check_depth(value)
     except UnicodeDecodeError:
@@ -44,14 +49,38 @@ def loads(data: bytes | str, *, what: str, exact: bool = False) -> JSON:
 
 def dumps(value: JSON) -> str:
     """Compact JSON, keys in the order received, text as it is; NaN raises ValueError."""
+    import json
+
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is there twice")
+    if len(found) == len(pairs):
+        return found
+    for key, _ in pairs:
+        if key not in found:
+            raise ValueError(f"the key {key[:40]!a} is there twice")
+        del found[key]
     return found
+
+
+def _fraction(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("a number is out of range")
+    return number
+
+
+def _exact(text: str) -> Decimal:
+    try:
+        number = Decimal(text)
+    except InvalidOperation:
+        raise ValueError("a number is out of range") from None
+    # What no float holds, few other readers can; and arithmetic on it would raise or never end.
+    if number and not -_FURTHEST < number.adjusted() < _FURTHEST:
+        raise ValueError("a number is out of range")
+    return number
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -70,4 +99,4 @@ def _check_depth(value: JSON) -> None:
         if not below:
             return
         level = below
-    raise ValueError("nested too deeply")
+    raise RecursionError

@@ -11,7 +11,7 @@ SUBJECT_COLUMNS = 72
 NO_TEXT = "(no text)"
 
 # Bidirectional controls can make a line read as something else; the rest are C0, C1 and DEL.
-_UNSAFE = re.compile(
+UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]"
 )
 # A whole escape sequence goes, not only the byte that begins it: CSI, OSC and the like, and two-byte ones.
@@ -26,7 +26,7 @@ def printable(text: str) -> str:
     """``text`` without control, escape and bidirectional characters; newline and tab stay."""
     if "\x1b" in text:
         text = _ESCAPE.sub("", text)
-    return _UNSAFE.sub("", text)
+    return UNSAFE.sub("", text)
 
 
 def one_line(text: str) -> str:
@@ -82,9 +82,12 @@ def subject(prompt: str, *, task: str | None = None) -> str:
     A first line such as ``---`` or ``# --- >8`` would hide every trailer from git, so anything but a
     letter, a digit, an opening bracket or a quote is dropped from the start.
     """
-    head = f"[{one_line(task)}] " if task else ""
+    label = one_line(task or "")
+    head = f"[{label}] " if label else ""
     # A prompt may be megabytes: its first words are in its first few thousand characters.
-    line = "".join(c for c in one_line(prompt[:4096]) if unicodedata.category(c) not in ("Cf", "Co", "Cn"))
+    line = one_line(prompt[:4096])
+    if not line.isascii():
+        line = "".join(c for c in line if unicodedata.category(c) not in ("Cf", "Co", "Cn"))
     start = next((i for i, c in enumerate(line) if c.isalnum() or c in _SUBJECT_START), None)
     words = NO_TEXT if start is None else line[start:]
     return clip(head + words, SUBJECT_COLUMNS, words=True)

@@ -70,15 +70,18 @@ def parse(message: bytes) -> list[Pair]:
     return pairs
 
 
-def single(pairs: Sequence[Pair], repeated: frozenset[str]) -> dict[str, str]:
-    """The single-valued trailers by key; raises FormatError for a key that is there twice."""
+def single(pairs: Sequence[Pair], keys: frozenset[str]) -> dict[str, str]:
+    """The trailers with these keys; raises FormatError for one that is there twice.
+
+    Other keys may be repeated as they like: they are for readers who know them.
+    """
     found: dict[str, str] = {}
     for key, text in pairs:
-        if key in repeated:
+        if key not in keys:
             continue
-        if key in found and key.startswith("AI-"):
+        if key in found:
             raise FormatError(f"the trailer {key} is there twice")
-        found.setdefault(key, text)
+        found[key] = text
     return found
 
 

@@ -20,13 +20,18 @@ from gitsess.commit import Facts, Metrics, Person, UsageLine
 from gitsess.content import Content
 from gitsess.draft import Draft
 from gitsess.errors import FormatError
-from gitsess.model import JSON, JSONObject, Oid, TokenUsage, TurnId
+from gitsess.model import COMMIT_LIMIT, JSON, OBJECT_LIMIT, JSONObject, Oid, TokenUsage, TurnId
 from gitsess.redact import Redactor
 from gitsess.text import iso, subject, well_formed
 from gitsess.trailers import encode_model
 
 MAX_TOKENS = 10**12
 """Tokens in one count past which it is no measurement but a mistake."""
+MAX_COST_USD = 10**9
+"""The same for the cost of one turn."""
+
+_HEADERS = 64 * 1024
+"""Bytes left to the lines of a commit that stand before its message."""
 
 Pricer = Callable[[str, TokenUsage, datetime], "tuple[Decimal | None, str]"]
 """(model, usage of one request, when) → (USD or None, price tier)."""
@@ -124,13 +129,18 @@ def parse(value: JSON, *, now: datetime, spooled: bool = False) -> Turn:
     duration_ms = _count(value, "duration_ms")
     ended_at = _moment(value, "ended_at")
     started_at = _moment(value, "started_at")
-    if ended_at is None:
-        ended_at = now if started_at is None else started_at + _span(duration_ms)
-    if started_at is None:
-        started_at = ended_at - _span(duration_ms)
+    try:
+        if ended_at is None:
+            ended_at = now if started_at is None else started_at + _span(duration_ms)
+        if started_at is None:
+            started_at = ended_at - _span(duration_ms)
+    except OverflowError:
+        raise FormatError("'duration_ms' leads out of range") from None
+    if started_at.year < 1970:
+        raise FormatError("'duration_ms' leads to before 1970")
     if started_at > ended_at:
         raise FormatError("'started_at' is after 'ended_at'")
-    if duration_ms is None and "started_at" in value and "ended_at" in value:
+    if duration_ms is None and not spooled and "started_at" in value and "ended_at" in value:
         duration_ms = round((ended_at - started_at) / timedelta(milliseconds=1))
     turn_id = value.get("turn_id")
     if turn_id is not None and (not isinstance(turn_id, str) or not _TURN_ID.fullmatch(turn_id)):
@@ -155,10 +165,12 @@ def parse(value: JSON, *, now: datetime, spooled: bool = False) -> Turn:
     )
     if turn_id is not None:
         turn = replace(turn, turn_id=TurnId(turn_id), checked=True)
-    if turn.usage is not None and requests:
-        total = _sum([_usage(r.get("usage", {}), "usage") for r in requests])
-        if replace(total, cache_write_1h_tokens=0) != replace(turn.usage, cache_write_1h_tokens=0):
-            raise FormatError("'usage' is not the sum of the usage of 'requests'")
+    total = _sum([_usage(r.get("usage") or {}, "usage") for r in requests])
+    if total.total_tokens > MAX_TOKENS:
+        raise FormatError(f"the tokens of 'requests' come to more than {MAX_TOKENS:,}")
+    stated = turn.usage if requests else None
+    if stated is not None and total.replace(cache_write_1h_tokens=0) != stated.replace(cache_write_1h_tokens=0):
+        raise FormatError("'usage' is not the sum of the usage of 'requests'")
     return _with_spooled(turn, value) if spooled else turn
 
 
@@ -230,6 +242,7 @@ def redacted(turn: Turn, redactor: Redactor) -> Turn:
         task=clean(turn.task),
         conversation=clean(turn.conversation),
         branch=clean(turn.branch),
+        worktree=None if turn.worktree is None else well_formed(turn.worktree),
         model=well_formed(turn.model),
         agent=well_formed(turn.agent),
         messages=None if turn.messages is None else tuple(clean_value(m) for m in turn.messages),
@@ -257,6 +270,9 @@ def draft_of(turn: Turn, *, committer: Person, price: Pricer) -> Draft:
         context=turn.context,
         compacts=turn.compacts,
     )
+    words = subject(turn.prompt, task=turn.task)
+    if len(commit.message_of(words, facts)) > COMMIT_LIMIT - _HEADERS:
+        raise FormatError("the model, the task or the commits of the turn are too long for a commit's message")
     files = content.encode(
         Content(
             prompt=turn.prompt,
@@ -268,8 +284,10 @@ def draft_of(turn: Turn, *, committer: Person, price: Pricer) -> Draft:
             messages=turn.messages,
         )
     )
+    if max(len(data) for data in files.values()) > OBJECT_LIMIT:
+        raise FormatError(f"a text of the turn is larger than {OBJECT_LIMIT >> 20} MiB")
     return Draft(
-        subject=subject(turn.prompt, task=turn.task),
+        subject=words,
         facts=facts,
         files=files,
         author=Person(name=encode_model(metrics.model), email=commit.agent_email(turn.agent)),
@@ -299,24 +317,27 @@ def metrics_of(turn: Turn, price: Pricer) -> Metrics:
         unpriced = unpriced or cost is None
         line = lines.get((model, tier))
         if line is None:
-            lines[model, tier] = UsageLine(model=model, tier=tier, requests=1, usage=usage, cost_usd=cost)
+            named = model or "unknown"
+            lines[model, tier] = UsageLine(model=named, tier=tier, requests=1, usage=usage, cost_usd=cost)
         else:
             both = None if cost is None or line.cost_usd is None else line.cost_usd + cost
-            lines[model, tier] = replace(line, requests=line.requests + 1, usage=line.usage + usage, cost_usd=both)
+            lines[model, tier] = line.replace(requests=line.requests + 1, usage=line.usage + usage, cost_usd=both)
     costs = [line.cost_usd for line in lines.values()]
     computed = None if unpriced or not costs else sum((c for c in costs if c is not None), Decimal(0))
     listed = tuple(lines.values())
     if turn.cost_usd is not None and turn.cost_usd != computed:
         # The lines sum to the total or say nothing of cost.
         sole = turn.cost_usd if len(listed) == 1 else None
-        listed = tuple(replace(line, cost_usd=sole) for line in listed)
+        listed = tuple(line.replace(cost_usd=sole) for line in listed)
+    total = turn.cost_usd if turn.cost_usd is not None else computed
+    basis = turn.cost_basis if turn.cost_usd is not None else "computed"
     return Metrics(
         model=turn.model or "unknown",
         usage=_sum([usage for _, usage in asked]),
         requests=len(asked),
         duration_ms=turn.duration_ms,
-        cost_usd=turn.cost_usd if turn.cost_usd is not None else computed,
-        cost_basis=turn.cost_basis if turn.cost_usd is not None else "computed",
+        cost_usd=total,
+        cost_basis=None if total is None else basis,
         lines=listed,
     )
 
@@ -379,12 +400,10 @@ def _count(value: Mapping[str, Any], key: str) -> int | None:
     number = value.get(key)
     if number is None:
         return None
-    if isinstance(number, Decimal) and abs(number) <= MAX_TOKENS and number == number.to_integral_value():
+    if isinstance(number, Decimal) and number.adjusted() < 20 and number == number.to_integral_value():
         number = int(number)
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise FormatError(f"'{key}' must be a whole number")
-    if not 0 <= number <= MAX_TOKENS:
-        raise FormatError(f"'{key}' must be between 0 and {MAX_TOKENS}")
+    if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number <= MAX_TOKENS:
+        raise FormatError(f"'{key}' must be a whole number from 0 to {MAX_TOKENS:,}")
     return number
 
 
@@ -396,9 +415,12 @@ def _cost(value: JSON) -> Decimal | None:
     try:
         # An exponent of millions must not be written out.
         far = isinstance(value, Decimal) and not -20 < value.adjusted() < 20 and value != 0
-        return money.parse_usd("" if far else format(value, "f") if isinstance(value, Decimal) else str(value))
+        cost = money.parse_usd("" if far else format(value, "f") if isinstance(value, Decimal) else str(value))
     except FormatError:
         raise FormatError("'cost_usd' must be an amount of 0 or more, at most 18 digits after the point") from None
+    if cost > MAX_COST_USD:
+        raise FormatError(f"'cost_usd' must be at most {MAX_COST_USD:,}")
+    return cost
 
 
 def _text(value: Mapping[str, Any], key: str) -> str | None:
@@ -451,6 +473,12 @@ def _messages(value: JSON) -> tuple[JSONObject, ...] | None:
             isinstance(blocks, list) and all(isinstance(block, dict) for block in blocks)
         ):
             raise FormatError("each of 'messages' must have a content, a text or a list of blocks")
+        for block in blocks if isinstance(blocks, list) else ():
+            inner = block.get("content") if block.get("type") == "tool_result" else None
+            if not (inner is None or isinstance(inner, str)) and not (
+                isinstance(inner, list) and all(isinstance(item, dict) for item in inner)
+            ):
+                raise FormatError("a 'tool_result' of 'messages' must hold a text or a list of blocks")
     return tuple(value)
 
 
@@ -462,7 +490,7 @@ def _requests(value: JSON) -> tuple[JSONObject, ...]:
     for item in value:
         if item.get("usage") is not None:
             _usage(item["usage"], "usage")
-        if not isinstance(item.get("model", ""), str):
+        if not isinstance(item.get("model") or "", str):
             raise FormatError("the 'model' of a request must be a text")
     return tuple(value)
 
