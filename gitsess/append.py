@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import uuid4
 
 from gitsess import commit
+from gitsess.commit import Facts
 from gitsess.draft import Draft
 from gitsess.errors import FormatError, Locked, NewerFormat, NotASession
 from gitsess.gitcli import Git
@@ -20,6 +21,7 @@ from gitsess.locks import flock
 from gitsess.model import Oid, SessionName, TurnId
 from gitsess.names import ref_of
 from gitsess.store import Store
+from gitsess.values import Value
 
 DEADLINE_S = 15.0
 """How long an append tries while others move the ref."""
@@ -27,12 +29,20 @@ STALE_S = 2.0
 """How long it tries while the ref is locked and does not move: a killed process may have left the lock."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Appended:
+class Appended(Value):
     """``existed``: the turn id was there, ``oid`` is the commit that has it, and nothing was written."""
 
     oid: Oid
     existed: bool
+
+
+class _Parent(Value):
+    """What the commit after it must know of a commit."""
+
+    oid: Oid
+    seq: int
+    epoch: int
+    committed_at: datetime
 
 
 class _Known:
@@ -51,7 +61,7 @@ class Appender:
         self._store = store
         self._lock = git.repository.state_dir / "lock"
         self._known: dict[SessionName, _Known] = {}
-        self._tips: dict[Oid, commit.Commit] = {}
+        self._tips: dict[Oid, _Parent] = {}
 
     def check(self, session: SessionName) -> None:
         """Raises NotASession or NewerFormat where no append to ``session`` can work."""
@@ -83,12 +93,15 @@ class Appender:
                 parent = None if tip is None else self._parent(session, tip)
                 if tree is None:
                     tree = self._store.write_tree(draft.files)
-                data = _on(parent, draft, tree)
+                facts, committed_at, data = _on(parent, draft, tree)
                 oid = self._store.write_commit(data)
                 last_tip = tip
                 try:
                     if self._store.swap(ref, oid, tip):
-                        self._learn(session, oid, data, tip)
+                        self._tips = {
+                            oid: _Parent(oid=oid, seq=facts.seq, epoch=facts.epoch, committed_at=committed_at)
+                        }
+                        self._learn(session, oid, facts.turn_id, tip)
                         return Appended(oid=oid, existed=False)
                     complaint = f"{ref} keeps moving"
                 except Locked as error:
@@ -99,7 +112,7 @@ class Appender:
                 attempt += 1
                 time.sleep(random.uniform(0.0005, 0.002) * min(attempt, 20))
 
-    def _parent(self, session: SessionName, tip: Oid) -> commit.Commit:
+    def _parent(self, session: SessionName, tip: Oid) -> _Parent:
         known = self._tips.get(tip)
         if known is not None:
             return known
@@ -111,17 +124,17 @@ class Appender:
             raise NotASession(
                 f"{ref_of(session)} points at {tip[:12]}, which is not a turn ({error}); nothing was changed"
             ) from None
-        self._tips = {tip: decoded}
-        return decoded
+        facts, committed_at = decoded.facts, decoded.committed_at
+        parent = _Parent(oid=tip, seq=facts.seq, epoch=facts.epoch, committed_at=committed_at)
+        self._tips = {tip: parent}
+        return parent
 
-    def _learn(self, session: SessionName, oid: Oid, data: bytes, parent: Oid | None) -> None:
-        decoded = commit.decode(oid, data)
-        self._tips = {oid: decoded}
+    def _learn(self, session: SessionName, oid: Oid, turn_id: TurnId | None, parent: Oid | None) -> None:
         known = self._known.get(session)
-        if known is not None and known.tip == parent and decoded.facts.turn_id is not None:
+        if known is not None and known.tip == parent and turn_id is not None:
             known.tip = oid
             known.commits.add(oid)
-            known.turns.setdefault(decoded.facts.turn_id, oid)
+            known.turns.setdefault(turn_id, oid)
 
     def _find(self, session: SessionName, draft: Draft, tip: Oid | None, *, since: Oid | None) -> Oid | None:
         """The commit reachable from ``tip`` that has the draft's turn id.
@@ -176,16 +189,16 @@ class Appender:
         return turns, commits
 
 
-def _on(parent: commit.Commit | None, draft: Draft, tree: Oid) -> bytes:
-    """The draft's commit on top of ``parent``."""
+def _on(parent: _Parent | None, draft: Draft, tree: Oid) -> tuple[Facts, datetime, bytes]:
+    """The draft's commit on top of ``parent``: its facts, when it was committed, and its bytes."""
     facts, committed_at = draft.facts, draft.committed_at
     if parent is None:
-        facts = replace(facts, seq=1, session_id=facts.session_id or uuid4().hex)
+        facts = facts.replace(seq=1, session_id=facts.session_id or uuid4().hex)
     else:
-        facts = replace(facts, seq=parent.facts.seq + 1, epoch=parent.facts.epoch, session_id=None)
+        facts = facts.replace(seq=parent.seq + 1, epoch=parent.epoch, session_id=None)
         # git log --since stops at the first commit that is older: dates never go back along a session.
         committed_at = max(committed_at, parent.committed_at)
-    return commit.encode(
+    data = commit.encode(
         tree=tree,
         parents=() if parent is None else (parent.oid,),
         author=draft.author,
@@ -194,3 +207,4 @@ def _on(parent: commit.Commit | None, draft: Draft, tree: Oid) -> bytes:
         committed_at=committed_at,
         message=commit.message_of(draft.subject, facts),
     )
+    return facts, committed_at, data

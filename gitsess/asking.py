@@ -192,7 +192,9 @@ class Conversation:
         usage_of_last = _measured(context, self._found)
         if usage_of_last is not None:
             before = usage_of_last.prompt_tokens + usage_of_last.output_tokens
-        cached = _still_cached(context, usage_of_last, now)
+        # A cache is one model's own.
+        same_model = bool(context.pieces) and self._model_of(context.pieces[-1].turn) == wish.model
+        cached = _still_cached(context, usage_of_last, now) if same_model else 0
         answers = [self._output_of(piece.turn) for piece in context.pieces]
         answer = sum(answers) // len(answers) if answers else TYPICAL_ANSWER_TOKENS
         total = before + new
@@ -220,6 +222,10 @@ class Conversation:
             answer_tokens=usage.output_tokens,
             notes=notes,
         )
+
+    def _model_of(self, turn: Commit) -> str | None:
+        metrics = None if self._found is None else self._found.metrics(turn)
+        return None if metrics is None else metrics.model
 
     def _output_of(self, turn: Commit) -> int:
         metrics = None if self._found is None else self._found.metrics(turn)

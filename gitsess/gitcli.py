@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
-import threading
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from gitsess.errors import NotFound, StoreError
 from gitsess.model import Oid
 from gitsess.text import one_line
+from gitsess.values import Value
 
 _LOCATION = frozenset(
     [
@@ -42,8 +42,11 @@ _LOCATION = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
+_ENDED = "git cat-file ended early; 'git fsck' tells more"
+_IGNORED = re.compile(r"ignoring (?:broken ref|ref with broken name|dangling symref) (.*)")
+
+
+class Repository(Value):
     """Where a repository is. ``common_dir`` is shared by its worktrees; ``worktree`` is ``.``, a linked
     worktree's name, or None in a bare repository; ``object_format`` is ``sha1`` or ``sha256``."""
 
@@ -62,11 +65,27 @@ class Repository:
         return self.common_dir / "ai-sessions"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Ref(Value):
+    """A ref; ``oid`` is what it comes to, through its target where it is ``symbolic``."""
+
+    name: str
+    oid: Oid
+    symbolic: bool
+
+
+class Result(Value):
     code: int
     out: bytes
     err: str
+
+    @property
+    def complaint(self) -> str:
+        """Why git failed, in its own last words that are no warning."""
+        if self.code < 0:
+            return f"it was ended by signal {-self.code}"
+        lines = [one_line(line) for line in self.err.splitlines()]
+        said = [line for line in lines if line and not line.startswith(("warning: ", "hint: "))]
+        return said[-1].removeprefix("fatal: ").removeprefix("error: ") if said else "no message"
 
 
 def discover(environment: Mapping[str, str], cwd: Path | None = None) -> Repository:
@@ -83,8 +102,11 @@ def discover(environment: Mapping[str, str], cwd: Path | None = None) -> Reposit
             raise StoreError(
                 "the repository belongs to another user, and git refuses it; 'git status' there tells how to trust it"
             )
-        raise StoreError(f"git refuses the repository: {_last_line(result.err)}")
-    git_dir, common_dir, bare, object_format = result.out.decode("utf-8", "surrogateescape").split("\n")[:4]
+        raise StoreError(f"git refuses the repository: {result.complaint}")
+    answers = result.out.decode("utf-8", "surrogateescape").split("\n")
+    if len(answers) != len(words) + 1:
+        raise StoreError("a repository whose path holds a line break cannot be used")
+    git_dir, common_dir, bare, object_format = answers[:-1]
     worktree = None if bare == "true" else "." if git_dir == common_dir else os.path.basename(git_dir)
     return Repository(
         git_dir=Path(git_dir), common_dir=Path(common_dir), worktree=worktree, object_format=object_format
@@ -112,7 +134,7 @@ class Git:
         result = self.run(*args, stdin=stdin)
         if result.code:
             verb = next((a for a in args if a != "-c" and "=" not in a), "")
-            raise StoreError(f"git {verb} failed: {_last_line(result.err)}")
+            raise StoreError(f"git {verb} failed: {result.complaint}")
         return result.out
 
     def config(self) -> dict[str, list[str]]:
@@ -136,42 +158,27 @@ class Git:
         name, _, rest = result.out.decode("utf-8", "replace").rpartition(" <")
         return name, rest.partition(">")[0]
 
+    def refs(self, prefix: str) -> tuple[list[Ref], list[str]]:
+        """The refs under ``prefix``, and the names of those that git passed over because they are broken.
+
+        No object is opened: a ref whose object is missing is listed, and its fault is found where it is read.
+        """
+        result = self.run("for-each-ref", "--format=%(refname)%00%(objectname)%00%(symref)", prefix)
+        if result.code:
+            raise StoreError(f"the refs cannot be listed: {result.complaint}")
+        found = []
+        for line in result.out.decode("utf-8", "replace").split("\n"):
+            if line:
+                name, oid, target = line.split("\0")
+                found.append(Ref(name=name, oid=Oid(oid), symbolic=bool(target)))
+        return found, _IGNORED.findall(result.err)
+
     def empty_tree(self) -> Oid:
-        return Oid(self.output("hash-object", "-t", "tree", "--stdin", stdin=b"").decode().strip())
-
-    @contextmanager
-    def objects_of_walk(self, tips: Sequence[Oid], *, excluded: Sequence[Oid] = ()) -> Iterator[IO[bytes]]:
-        """``cat-file --batch`` over every commit reachable from ``tips``: two processes, no round trips."""
-        asked = [*tips, *(f"^{oid}" for oid in excluded)]
-        with (
-            self._process("rev-list", "--stdin", stdin=subprocess.PIPE) as walk,
-            self._process("cat-file", "--batch", "--buffer", stdin=walk.stdout) as read,
-        ):
-            assert walk.stdin is not None
-            assert walk.stdout is not None
-            assert read.stdout is not None
-            walk.stdout.close()
-            try:
-                walk.stdin.write("".join(f"{word}\n" for word in asked).encode())
-                walk.stdin.close()
-            except BrokenPipeError:
-                pass
-            yield read.stdout
-
-    def objects_of(self, oids: Sequence[Oid], *, limit: int) -> dict[Oid, bytes]:
-        """The data of these objects; those that are missing or larger than ``limit`` are left out."""
-        with self._process("cat-file", "--batch", "--buffer", stdin=subprocess.PIPE) as process:
-            assert process.stdin is not None
-            assert process.stdout is not None
-            # Names are few bytes and answers many: written from a thread of their own, neither side waits.
-            writer = threading.Thread(target=_feed, args=(process.stdin, oids), daemon=True)
-            writer.start()
-            found = {oid: data for oid, data in batch_entries(process.stdout, limit=limit) if data is not None}
-            writer.join()
-        return found
+        """The empty tree, which merges have, written: git reads it without its object, and fsck misses it."""
+        return Oid(self.output("hash-object", "-t", "tree", "-w", "--stdin", stdin=b"").decode().strip())
 
     def start_objects(self) -> Objects:
-        """A ``cat-file --batch`` that stays open, for reading objects one by one, until it is closed."""
+        """A ``cat-file --batch`` that stays open until it is closed."""
         return Objects(self._process("cat-file", "--batch", stdin=subprocess.PIPE))
 
     def _process(self, *args: str, stdin: int | IO[bytes] | None) -> subprocess.Popen[bytes]:
@@ -188,62 +195,64 @@ class Git:
         return subprocess.run(self.command(*args), env=self.environment, check=False).returncode
 
 
+# So few names at a time that they fit in any pipe: git takes them all while its answers are still unread.
+_PORTION = 60
+
+
 class Objects:
     """Reads objects through one ``git cat-file --batch``."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
+        # A store lives as long as whoever holds it, and nobody is bound to close it.
+        self.close = weakref.finalize(self, _end, process)
 
-    def read(self, name: str, *, limit: int) -> tuple[str, bytes] | None:
-        """(type, data) of an object, or None where it is missing.
+    def read(self, name: str, *, limit: int) -> tuple[str, bytes | None] | None:
+        """(type, data) of an object, or None where it is missing; data is None past ``limit`` bytes,
+        which are not held. Raises StoreError where git ended."""
+        self._ask([name])
+        return self._answer(limit)
 
-        Raises StoreError for one larger than ``limit`` bytes, without holding it.
-        """
-        into, out = self._process.stdin, self._process.stdout
-        assert into is not None
+    def read_all(self, names: Sequence[str], *, limit: int) -> Iterator[tuple[str, tuple[str, bytes | None] | None]]:
+        """(name, what ``read`` says of it) of many objects, in order, without waiting for each. To be read to its
+        end: answers left over would be taken for those of the next call."""
+        for start in range(0, len(names), _PORTION):
+            portion = names[start : start + _PORTION]
+            self._ask(portion)
+            for name in portion:
+                yield name, self._answer(limit)
+
+    def _ask(self, names: Sequence[str]) -> None:
+        assert self._process.stdin is not None
+        # A broken pipe would pass for the reader of our own output having left.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write("".join(f"{name}\n" for name in names).encode())
+            self._process.stdin.flush()
+
+    def _answer(self, limit: int) -> tuple[str, bytes | None] | None:
+        out = self._process.stdout
         assert out is not None
-        into.write(name.encode() + b"\n")
-        into.flush()
         header = out.readline()
         if not header:
-            raise StoreError("git cat-file ended early; 'git fsck' tells more")
+            raise StoreError(_ENDED)
         words = header.decode("ascii", "replace").split()
         if len(words) != 3 or not words[2].isdigit():
             return None
-        data = _data(out, int(words[2]), limit)
-        if data is None:
-            raise StoreError(f"object {words[0]} is larger than {limit} bytes")
-        return words[1], data
-
-    def close(self) -> None:
-        with self._process as process:
-            if process.stdin is not None:
-                process.stdin.close()
+        return words[1], _data(out, int(words[2]), limit)
 
 
-def _feed(stdin: IO[bytes], oids: Sequence[Oid]) -> None:
-    with contextlib.suppress(BrokenPipeError):
-        stdin.write("".join(f"{oid}\n" for oid in oids).encode())
-        stdin.close()
-
-
-def batch_entries(out: IO[bytes], *, limit: int) -> Iterator[tuple[Oid, bytes | None]]:
-    """The answers of ``cat-file --batch`` until its end: (oid, data), data None where it is missing or
-    larger than ``limit`` bytes, which are then read past without being held."""
-    while header := out.readline():
-        words = header.split()
-        oid = Oid(words[0].decode("ascii", "replace"))
-        if len(words) != 3 or not words[2].isdigit():
-            yield oid, None
-            continue
-        yield oid, _data(out, int(words[2]), limit)
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with process, contextlib.suppress(BrokenPipeError):
+        assert process.stdin is not None
+        process.stdin.close()
 
 
 def _data(out: IO[bytes], size: int, limit: int) -> bytes | None:
     if size <= limit:
-        data = out.read(size)
-        out.read(1)
-        return data
+        data = out.read(size + 1)
+        if len(data) != size + 1:
+            raise StoreError(_ENDED)
+        return data[:-1]
     left = size + 1
     while left > 0:
         left -= len(out.read(min(left, 1 << 20))) or left
@@ -271,12 +280,9 @@ def _run(
         raise StoreError("git is not installed, or not on PATH: install git 2.34 or newer") from None
     except ValueError:
         raise StoreError("a NUL byte cannot be handed to git") from None
+    except OSError as error:
+        raise StoreError(f"git cannot be started: {error.strerror}") from None
     return Result(code=done.returncode, out=done.stdout, err=done.stderr.decode("utf-8", "replace"))
-
-
-def _last_line(err: str) -> str:
-    lines = [one_line(line) for line in err.splitlines() if line.strip()]
-    return lines[-1].removeprefix("fatal: ").removeprefix("error: ") if lines else "no message"
 
 
 def make_repository(folder: Path, environment: Mapping[str, str], *, message: str) -> None:
@@ -298,4 +304,4 @@ def make_repository(folder: Path, environment: Mapping[str, str], *, message: st
             fallback = {f"GIT_{who}_{what}": "gitsess" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
             result = _run(command, {**base, **fallback}, cwd=folder)
         if result.code:
-            raise StoreError(f"the repository cannot be made: {_last_line(result.err)}")
+            raise StoreError(f"the repository cannot be made: {result.complaint}")

@@ -1,4 +1,4 @@
-"""Reading sessions: refs by ``for-each-ref``, commits by one ``rev-list | cat-file --batch`` for all of them.
+"""Reading sessions: refs by ``for-each-ref``, commits by one ``cat-file --batch`` for all of them.
 
 Nothing is checked out and nothing is trusted: a ref must be direct, well named and point at a commit of
 ours; a commit that breaks the format is passed over with a warning that names it.
@@ -7,23 +7,25 @@ ours; a commit that breaks the format is passed over with a warning that names i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from gitsess import commit, names
 from gitsess.commit import Commit, Metrics
-from gitsess.content import Content, decode
 from gitsess.errors import FormatError, GitsessError, NewerFormat, NotFound, StoreError
-from gitsess.gitcli import Git, Objects, batch_entries
-from gitsess.model import Oid, SessionName, TurnId
-from gitsess.store import COMMIT_LIMIT, OBJECT_LIMIT
+from gitsess.gitcli import Git, Objects
+from gitsess.model import COMMIT_LIMIT, OBJECT_LIMIT, Oid, SessionName, TurnId
+from gitsess.values import Value
+
+if TYPE_CHECKING:
+    from gitsess.content import Content
 
 MAX_ENTRIES = 10_000
 """Tree entries of one turn past which it is not read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
+class Session(Value):
     """A session's commits in reading order.
 
     ``corrections``: replacement metrics by turn id, the last in reading order. ``newer``: written by a
@@ -34,7 +36,7 @@ class Session:
     tip: Oid
     session_id: str | None
     commits: tuple[Commit, ...]
-    corrections: Mapping[TurnId, Metrics] = field(default_factory=dict)
+    corrections: Mapping[TurnId, Metrics] = MappingProxyType({})
     newer: bool = False
 
     def metrics(self, turn: Commit) -> Metrics | None:
@@ -53,8 +55,7 @@ class Session:
                 yield item
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ledger:
+class Ledger(Value):
     """What a look found: sessions by name, and a line for everything that was passed over."""
 
     sessions: tuple[Session, ...]
@@ -69,23 +70,17 @@ class History:
 
     def tips(self) -> tuple[dict[SessionName, Oid], list[str]]:
         """Session refs that may be read, sorted by name, and a warning for every one that may not."""
-        form = "%(refname)%00%(objectname)%00%(objecttype)%00%(symref)"
-        listed = self._git.output("for-each-ref", f"--format={form}", names.REF_PREFIX)
+        refs, broken = self._git.refs(names.REF_PREFIX)
         tips: dict[SessionName, Oid] = {}
-        warnings: list[str] = []
-        for line in listed.decode("utf-8", "replace").split("\n"):
-            if not line:
-                continue
-            ref, oid, kind, symref = line.split("\0")
-            name = ref.removeprefix(names.REF_PREFIX)
+        warnings = [f"{names.shown(ref, 110)} is a broken ref; passed over" for ref in broken]
+        for ref in refs:
+            name = ref.name.removeprefix(names.REF_PREFIX)
             if not names.is_valid(name):
-                warnings.append(f"{names.shown(ref, 80)} is no session name; passed over")
-            elif symref:
-                warnings.append(f"{ref} is a symbolic ref, which no session is; passed over")
-            elif kind != "commit":
-                warnings.append(f"{ref} points at a {kind}, not at a turn; passed over")
+                warnings.append(f"{names.shown(ref.name, 110)} is no session name; passed over")
+            elif ref.symbolic:
+                warnings.append(f"{ref.name} is a symbolic ref, which no session is; passed over")
             else:
-                tips[SessionName(name)] = Oid(oid)
+                tips[SessionName(name)] = ref.oid
         return tips, warnings
 
     def find(self, patterns: Sequence[str] = ()) -> Ledger:
@@ -114,51 +109,70 @@ class History:
     def read(self, tips: Mapping[SessionName, Oid], warnings: Iterable[str]) -> Ledger:
         """The sessions at these tips."""
         said = list(warnings)
-        own, refused = self._own(tips)
-        said += refused
-        pool, complete = self._commits(list(own.values()))
-        sessions = []
-        for name, tip in sorted(own.items()):
-            if not complete and not _connected(pool, tip):
-                # One broken session ends git's walk of all of them: each of the others is walked alone.
-                pool.update(self._commits([tip])[0])
-                if not _connected(pool, tip):
-                    said.append(f"{name}: a part of its history is missing; 'git fsck' tells more")
-            sessions.append(_session(name, tip, pool, said))
+        pool: dict[Oid, _Entry] = {}
+        own: dict[SessionName, Oid] = {}
+        if tips:
+            objects = self._git.start_objects()
+            try:
+                own, refused = self._own(tips, objects, pool)
+                self._walk(objects, pool)
+            finally:
+                objects.close()
+            said += refused
+        sessions = [_session(name, tip, pool, said) for name, tip in sorted(own.items())]
         return Ledger(sessions=tuple(sessions), warnings=tuple(dict.fromkeys(said)))
 
-    def _own(self, tips: Mapping[SessionName, Oid]) -> tuple[dict[SessionName, Oid], list[str]]:
-        """The tips that are commits of ours: only their history is walked."""
+    def _own(
+        self, tips: Mapping[SessionName, Oid], objects: Objects, pool: dict[Oid, _Entry]
+    ) -> tuple[dict[SessionName, Oid], list[str]]:
+        """The tips that are commits of ours, which go into ``pool``: only their history is walked."""
         own: dict[SessionName, Oid] = {}
         refused: list[str] = []
-        if not tips:
-            return own, refused
-        raws = self._git.objects_of(list(tips.values()), limit=COMMIT_LIMIT)
-        for name, oid in tips.items():
-            raw = raws.get(oid)
-            if raw is None:
+        found = objects.read_all(list(tips.values()), limit=COMMIT_LIMIT)
+        for (name, oid), (_, answer) in zip(tips.items(), found, strict=True):
+            kind, raw = answer or ("", None)
+            if kind not in ("", "commit"):
+                refused.append(f"{names.ref_of(name)} points at a {kind}, not at a turn; passed over")
+            elif raw is None:
                 refused.append(f"{name}: its tip {oid[:12]} cannot be read; passed over")
             elif b"\nAI-Format: " in raw:
                 own[name] = oid
+                pool[oid] = _entry(oid, raw)
             else:
                 refused.append(f"{names.ref_of(name)} points at {oid[:12]}, which is not a turn; passed over")
         return own, refused
 
-    def _commits(self, tips: Sequence[Oid]) -> tuple[dict[Oid, _Entry], bool]:
-        """Every commit reachable from ``tips``, and whether git reached them all."""
-        pool: dict[Oid, _Entry] = {}
-        if not tips:
-            return pool, True
-        with self._git.objects_of_walk(tips) as out:
-            for oid, raw in batch_entries(out, limit=COMMIT_LIMIT):
-                pool[oid] = (
-                    _Entry(parents=(), commit=None, problem="it is too large") if raw is None else _entry(oid, raw)
-                )
-        complete = all(parent in pool for entry in pool.values() for parent in entry.parents)
-        return pool, complete and all(tip in pool for tip in tips)
+    def _walk(self, objects: Objects, pool: dict[Oid, _Entry]) -> None:
+        """Adds to ``pool`` every commit that is reachable from those in it; what cannot be read is left out.
+
+        All sessions go back together, a generation at a time: one process, and as many round trips as the
+        longest has turns.
+        """
+        newest = list(pool)
+        tried = set(pool)
+        # What is no oid is not asked for: a parent may be any text, of any length.
+        length = self._git.repository.oid_length
+        while newest:
+            parents = (p for oid in newest for p in pool[oid].parents if len(p) == length)
+            asked = [p for p in dict.fromkeys(parents) if p not in tried]
+            tried.update(asked)
+            newest = []
+            for name, answer in objects.read_all(asked, limit=COMMIT_LIMIT):
+                kind, raw = answer or ("", None)
+                if kind == "commit":
+                    oid = Oid(name)
+                    pool[oid] = self._too_large(oid) if raw is None else _entry(oid, raw)
+                    newest.append(oid)
+
+    def _too_large(self, oid: Oid) -> _Entry:
+        # What stands before it is read all the same, so its parents are asked of git.
+        words = self._git.run("rev-list", "--parents", "-1", oid).out.decode("ascii", "replace").split()
+        return _Entry(parents=tuple(Oid(word) for word in words[1:]), commit=None, problem="it is too large")
 
     def contents(self, turns: Iterable[Commit]) -> Iterator[tuple[Commit, Content]]:
         """The turns with what their trees hold, one at a time; raises FormatError for one that is broken."""
+        from gitsess.content import decode
+
         objects = self._git.start_objects()
         try:
             for turn in turns:
@@ -170,8 +184,7 @@ class History:
             objects.close()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Entry:
+class _Entry(Value):
     parents: tuple[Oid, ...]
     commit: Commit | None
     problem: str = ""
@@ -226,6 +239,8 @@ def _session(name: SessionName, tip: Oid, pool: Mapping[Oid, _Entry], warnings: 
         facts = entry.commit.facts
         if facts.kind == "correction" and facts.corrects is not None and facts.metrics is not None:
             corrections[facts.corrects] = facts.metrics
+    if any(parent not in pool for oid in order for parent in pool[oid].parents):
+        warnings.append(f"{name}: a part of its history is missing; 'git fsck' tells more")
     if newer:
         warnings.append(f"{name} was written by a newer gitsess and needs an upgrade to be read")
     ids = [c.facts.session_id for c in commits if c.facts.session_id is not None]
@@ -253,20 +268,6 @@ class _Parents(Mapping[Oid, Sequence[Oid]]):
 
     def __len__(self) -> int:
         return len(self._pool)
-
-
-def _connected(pool: Mapping[Oid, _Entry], tip: Oid) -> bool:
-    seen: set[Oid] = set()
-    waiting = [tip]
-    while waiting:
-        oid = waiting.pop()
-        if oid in seen:
-            continue
-        if oid not in pool:
-            return False
-        seen.add(oid)
-        waiting.extend(pool[oid].parents)
-    return True
 
 
 def matching(tips: Mapping[SessionName, Oid], patterns: Sequence[str]) -> dict[SessionName, Oid]:
@@ -301,19 +302,16 @@ def read_tree(objects: Objects, tree: Oid, oid_bytes: int) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     for mode, name, oid in _entries(objects, tree, oid_bytes):
         if mode == b"100644":
-            files[name] = _blob(objects, oid)
+            files[name] = _object(objects, "blob", oid)
         elif mode == b"40000" and name == "attachments":
             for inner_mode, inner_name, inner_oid in _entries(objects, oid, oid_bytes):
                 if inner_mode == b"100644":
-                    files[f"{name}/{inner_name}"] = _blob(objects, inner_oid)
+                    files[f"{name}/{inner_name}"] = _object(objects, "blob", inner_oid)
     return files
 
 
 def _entries(objects: Objects, tree: Oid, oid_bytes: int) -> Iterator[tuple[bytes, str, Oid]]:
-    found = objects.read(tree, limit=OBJECT_LIMIT)
-    if found is None or found[0] != "tree":
-        raise StoreError(f"tree {tree} is missing; try 'git fsck'")
-    data, at, count = found[1], 0, 0
+    data, at, count = _object(objects, "tree", tree), 0, 0
     while at < len(data):
         space, nul = data.find(b" ", at), data.find(b"\0", at)
         if not at < space < nul or nul + 1 + oid_bytes > len(data):
@@ -326,8 +324,10 @@ def _entries(objects: Objects, tree: Oid, oid_bytes: int) -> Iterator[tuple[byte
         at = nul + 1 + oid_bytes
 
 
-def _blob(objects: Objects, oid: Oid) -> bytes:
+def _object(objects: Objects, kind: str, oid: Oid) -> bytes:
     found = objects.read(oid, limit=OBJECT_LIMIT)
-    if found is None or found[0] != "blob":
-        raise StoreError(f"blob {oid} is missing; try 'git fsck'")
+    if found is None or found[0] != kind:
+        raise StoreError(f"{kind} {oid} is missing; try 'git fsck'")
+    if found[1] is None:
+        raise StoreError(f"{kind} {oid} is larger than {OBJECT_LIMIT} bytes")
     return found[1]

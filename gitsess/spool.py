@@ -13,19 +13,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from gitsess import strictjson
 from gitsess.errors import FormatError
 from gitsess.locks import make_private, write_private
 from gitsess.model import JSONObject
+from gitsess.values import Value
 
 VERSION = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spooled:
+class Spooled(Value):
     path: Path
     session: str
     turn: JSONObject
@@ -35,7 +34,8 @@ class Spool:
     """The spool of one repository, over its own folder and the person's."""
 
     def __init__(self, common_dir: Path, state_home: Path | None) -> None:
-        self._repository = str(common_dir)
+        # JSON is text and a path need not be: its other bytes are written as escapes.
+        self._repository = os.fsencode(common_dir).decode("utf-8", "backslashreplace")
         self.folder = common_dir / "ai-sessions" / "spool"
         self.fallback = None if state_home is None else state_home / "gitsess" / "spool"
 

@@ -11,16 +11,13 @@ says that neither worked and the caller still holds it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gitsess import turns
-from gitsess.append import Appender
 from gitsess.commit import Person
-from gitsess.config import Settings, settings
 from gitsess.errors import (
     FormatError,
     GitsessError,
@@ -35,25 +32,30 @@ from gitsess.history import History
 from gitsess.locks import flock
 from gitsess.model import Oid, SessionName, TokenUsage
 from gitsess.names import session_name
-from gitsess.redact import Redactor
 from gitsess.spool import Spool
-from gitsess.store import Store, open_store
-from gitsess.turns import Turn
+from gitsess.values import Value
+
+# Looking needs none of what writing does, and starts in half the time without it.
+if TYPE_CHECKING:
+    from gitsess.append import Appender
+    from gitsess.config import Settings
+    from gitsess.redact import Redactor
+    from gitsess.store import Store
+    from gitsess.turns import Turn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
+class Surroundings(Value):
     """What the surface knows of the world, handed down: nothing below reads it for itself.
 
-    ``user`` is the login name, for where git knows no identity; ``host`` the machine's name.
+    ``now`` is the clock; ``user`` the login name, for where git knows no identity; ``host`` the machine's name.
     """
 
     environment: Mapping[str, str]
+    now: Callable[[], datetime]
     cwd: Path | None = None
     home: Path | None = None
     user: str = "unknown"
     host: str = "localhost"
-    now: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     @property
     def state_home(self) -> Path | None:
@@ -71,8 +73,7 @@ class Surroundings:
         return None if self.home is None else self.home / below_home
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
+class Recorded(Value):
     """Where a turn went: ``oid`` of its commit, else ``spooled``, the file that keeps it."""
 
     turn: Turn
@@ -82,14 +83,14 @@ class Recorded:
     reason: str = ""
 
 
-@dataclass(slots=True, kw_only=True)
 class Drained:
     """What a drain did. ``waiting``: (file, why) left for later; ``failed``: set aside for good."""
 
-    appended: int = 0
-    waiting: list[tuple[Path, str]] = field(default_factory=list)
-    failed: list[tuple[Path, str]] = field(default_factory=list)
-    busy: bool = False
+    def __init__(self) -> None:
+        self.appended = 0
+        self.waiting: list[tuple[Path, str]] = []
+        self.failed: list[tuple[Path, str]] = []
+        self.busy = False
 
 
 class Workspace:
@@ -111,6 +112,8 @@ class Workspace:
 
     @cached_property
     def settings(self) -> Settings:
+        from gitsess.config import settings
+
         return settings(self.config, self.around.environment)
 
     @cached_property
@@ -119,10 +122,14 @@ class Workspace:
 
     @cached_property
     def store(self) -> Store:
+        from gitsess.store import open_store
+
         return open_store(self.git, self.config)
 
     @cached_property
     def appender(self) -> Appender:
+        from gitsess.append import Appender
+
         return Appender(self.store, self.git)
 
     @cached_property
@@ -131,6 +138,8 @@ class Workspace:
 
     @cached_property
     def redactor(self) -> Redactor:
+        from gitsess.redact import Redactor
+
         return Redactor(patterns=self.settings.redact, environment=self.around.environment)
 
     @cached_property
@@ -153,6 +162,8 @@ class Workspace:
 
     def situated(self, turn: Turn) -> Turn:
         """``turn`` with HEAD, branch and worktree as they are now."""
+        from dataclasses import replace
+
         head, branch = self.store.head()
         return replace(turn, head=head, branch=branch, worktree=self.repository.worktree)
 
@@ -162,6 +173,8 @@ class Workspace:
         Raises NotASession or NewerFormat where the session can never take it, unless it is ``paid`` for and
         must be kept all the same; StoreError where the disk and the spool both refuse.
         """
+        from gitsess import turns
+
         turn = turns.redacted(turn, self.redactor)
         try:
             draft = turns.draft_of(turn, committer=self.committer, price=self.price)
@@ -176,6 +189,8 @@ class Workspace:
 
     def keep(self, session: SessionName, turn: Turn, why: GitsessError) -> Recorded:
         """Spools a redacted turn that could not be appended, or raises ``why`` where nothing takes it."""
+        from gitsess import turns
+
         name = f"{int(turn.ended_at.timestamp() * 1000):014d}-{turn.turn_id}.json"
         try:
             path = self.spool.put(session, turns.dump(turn), name=name)
@@ -202,8 +217,14 @@ class Workspace:
             except Locked:
                 done.busy = True
                 return done
+            except StoreError as error:
+                # A repository that may only be read: what waits for it stops nobody from reading.
+                done.waiting += [(path, str(error)) for path in self.spool.waiting() if path not in left]
+                return done
 
     def _drain_one(self, path: Path, done: Drained, patience: float) -> None:
+        from gitsess import turns
+
         try:
             spooled = self.spool.read(path)
             session = session_name(spooled.session)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from gitsess.gitcli import Git, discover
 from gitsess.history import Session
 from gitsess.names import session_name
@@ -33,7 +34,9 @@ def sealed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     home = tmp_path / "home"
     home.mkdir()
     config = home / ".gitconfig"
-    config.write_text("[init]\n\tdefaultBranch = main\n[user]\n\tname = Ann\n\temail = ann@example.com\n[gc]\n\tauto = 0\n")
+    config.write_text(
+        "[init]\n\tdefaultBranch = main\n[user]\n\tname = Ann\n\temail = ann@example.com\n[gc]\n\tauto = 0\n"
+    )
     sealed = {
         **{key: os.environ[key] for key in _KEPT if key in os.environ},
         "HOME": str(home),
@@ -129,11 +132,11 @@ class Repo:
         """The repository opened in this process, at a clock that stands still if ``now`` is given."""
         around = Surroundings(
             environment={**os.environ, **(environment or {})},
+            now=lambda: now or datetime.now(UTC),
             cwd=self.path,
             home=Path(os.environ["HOME"]),
             user="ann",
             host="box",
-            **({} if now is None else {"now": lambda: now}),
         )
         return Workspace.open(around)
 
@@ -149,7 +152,9 @@ class Repo:
 
     def fsck(self) -> None:
         """Asserts that git finds no fault in any object or ref."""
-        done = subprocess.run(["git", "fsck", "--strict", "--no-dangling"], cwd=self.path, capture_output=True, check=False)
+        done = subprocess.run(
+            ["git", "fsck", "--strict", "--no-dangling"], cwd=self.path, capture_output=True, check=False
+        )
         assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+
 from gitsess.asking import Conversation, Wish, provider_of
 from gitsess.commit import Commit
 from gitsess.content import Content
@@ -21,7 +22,6 @@ from gitsess.providers.caching import lay_out, lifetime
 from gitsess.providers.standin import Answer, Clock, Fault, StandIn
 from gitsess.resume import context_of, sendable_messages
 from gitsess.workspace import Surroundings, Workspace
-
 from tests.conftest import PROGRAM, Repo
 
 MODEL = "claude-sonnet-4-5"
@@ -110,6 +110,14 @@ def test_a_run_says_model_context_and_cost_before_the_answer(repo: Repo, api: St
     second = repo.ai("run", "plan", "auth", "Go on").err.splitlines()[0]
     assert "sonnet-5-5" in second
     assert "resumes 1 turn" in second
+
+
+def test_another_model_is_not_promised_the_first_ones_cache(talk: Talk, repo: Repo) -> None:
+    (repo.path / "a.py").write_text("x = 1\n" * 4000)
+    talk.say("First", files=(("a.py", repo.path / "a.py"),))
+    for model, cached in ((MODEL, True), ("claude-opus-4-5", False)):
+        prepared = Conversation(talk.workspace, NAME).prepare(Wish(prompt="Second", model=model, max_tokens=100))
+        assert bool(prepared.cached_tokens) is cached
 
 
 def test_the_next_run_sends_the_conversation_so_far(repo: Repo, api: StandIn) -> None:

@@ -14,10 +14,6 @@ from gitsess.errors import StoreError
 from gitsess.gitcli import Git
 from gitsess.model import Oid
 
-OBJECT_LIMIT = 64 * 1024 * 1024
-"""Bytes of one object past which it is not loaded."""
-COMMIT_LIMIT = 1024 * 1024
-
 
 class Store(Protocol):
     """Objects first, refs last, refs only by ``swap``."""
@@ -32,7 +28,7 @@ class Store(Protocol):
 
     def read_commit(self, oid: Oid) -> bytes:
         """A commit's bytes; StoreError where it is missing, NotASession where it is
-        no commit or larger than COMMIT_LIMIT."""
+        no commit or larger than COMMIT_LIMIT bytes."""
 
     def write_tree(self, files: Mapping[str, bytes]) -> Oid:
         """Writes blobs and trees of ``files`` (path → bytes, at most one folder deep)."""
@@ -48,6 +44,21 @@ class Store(Protocol):
 
     def head(self) -> tuple[Oid | None, str | None]:
         """(commit, branch) of HEAD; either is None where there is none."""
+
+    def close(self) -> None:
+        """Lets go of processes and files; they are taken again when they are needed."""
+
+
+def no_commit(oid: Oid) -> str:
+    return f"{oid[:12]} is no commit, which every turn is; nothing was changed"
+
+
+def too_large(oid: Oid) -> str:
+    return f"commit {oid[:12]} is larger than any turn's; nothing was changed"
+
+
+def symbolic(ref: str) -> str:
+    return f"{ref} is a symbolic ref, which no session is; nothing was changed"
 
 
 # libgit2 reads repositories with these extensions; any other needs git itself.

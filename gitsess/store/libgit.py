@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pygit2
 from pygit2.enums import FileMode, ObjectType, ReferenceType
 
 from gitsess.errors import Locked, NotASession, StoreError
 from gitsess.gitcli import Repository
-from gitsess.model import Oid
-from gitsess.store import COMMIT_LIMIT
+from gitsess.model import COMMIT_LIMIT, Oid
+from gitsess.store import no_commit, symbolic, too_large
 from gitsess.text import one_line
 
 # Off by default: without it a power cut loses turns that were acknowledged.
 pygit2.settings.enable_fsync_gitdir(True)
+
+_REFUSED = (pygit2.GitError, KeyError, OSError, ValueError)
+"""What pygit2 raises where libgit2 refuses; KeyError is for what is missing."""
+_HELD = ("failed to lock", "File exists")
+_ATTEMPTS = 20
+_Made = TypeVar("_Made")
 
 
 class LibgitStore:
@@ -27,52 +35,60 @@ class LibgitStore:
         self._common_dir = repository.common_dir
         try:
             self._repo = pygit2.Repository(str(repository.git_dir), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
-        except (pygit2.GitError, OSError, ValueError) as error:
+        except _REFUSED as error:
             raise StoreError(f"libgit2 cannot open the repository: {one_line(str(error))}") from None
 
     def tip(self, ref: str) -> Oid | None:
+        oid = self._target(ref)
+        if oid is not None and self._header(oid)[0] != ObjectType.COMMIT:
+            raise NotASession(no_commit(oid))
+        return oid
+
+    def _target(self, ref: str) -> Oid | None:
         try:
             found = self._repo.references.get(ref)
-        except (pygit2.GitError, OSError, ValueError) as error:
+        except _REFUSED as error:
             raise StoreError(f"{ref} cannot be read: {one_line(str(error))}") from None
         if found is None:
             return None
         if found.type != ReferenceType.DIRECT:
-            raise NotASession(f"{ref} is a symbolic ref, which no session is")
+            raise NotASession(symbolic(ref))
         assert isinstance(found.target, pygit2.Oid)
         return Oid(str(found.target))
 
-    def read_commit(self, oid: Oid) -> bytes:
+    def _header(self, oid: Oid) -> tuple[ObjectType, int]:
         try:
-            kind, size = self._repo.odb.read_header(pygit2.Oid(hex=oid))
-            if kind == ObjectType.COMMIT and size <= COMMIT_LIMIT:
-                return self._repo.odb.read(pygit2.Oid(hex=oid))[1]
-        except (KeyError, pygit2.GitError, OSError, ValueError) as error:
+            return self._repo.odb.read_header(pygit2.Oid(hex=oid))
+        except _REFUSED:
+            raise StoreError(f"commit {oid} cannot be read; try 'git fsck'") from None
+
+    def read_commit(self, oid: Oid) -> bytes:
+        kind, size = self._header(oid)
+        if kind != ObjectType.COMMIT:
+            raise NotASession(no_commit(oid))
+        if size > COMMIT_LIMIT:
+            raise NotASession(too_large(oid))
+        try:
+            return self._repo.odb.read(pygit2.Oid(hex=oid))[1]
+        except _REFUSED as error:
             raise StoreError(f"commit {oid} cannot be read: {one_line(str(error))}; try 'git fsck'") from None
-        raise NotASession(f"{oid[:12]} is no commit, which every turn is; nothing was changed")
 
     def write_tree(self, files: Mapping[str, bytes]) -> Oid:
-        try:
-            folders: dict[str, dict[str, pygit2.Oid]] = {"": {}}
-            for path, data in files.items():
-                folder, _, name = path.rpartition("/")
-                folders.setdefault(folder, {})[name] = self._repo.create_blob(data)
-            root = self._repo.TreeBuilder()
-            for folder, entries in folders.items():
-                builder = self._repo.TreeBuilder() if folder else root
-                for name, blob in entries.items():
-                    builder.insert(name, blob, FileMode.BLOB)
-                if folder:
-                    root.insert(folder, builder.write(), FileMode.TREE)
-            return Oid(str(root.write()))
-        except (pygit2.GitError, OSError) as error:
-            raise StoreError(f"objects cannot be written: {one_line(str(error))}") from None
+        folders: dict[str, dict[str, pygit2.Oid]] = {"": {}}
+        for path, data in files.items():
+            folder, _, name = path.rpartition("/")
+            folders.setdefault(folder, {})[name] = _written(partial(self._repo.create_blob, data))
+        root = self._repo.TreeBuilder()
+        for folder, entries in folders.items():
+            builder = self._repo.TreeBuilder() if folder else root
+            for name, blob in entries.items():
+                _written(partial(builder.insert, name, blob, FileMode.BLOB))
+            if folder:
+                _written(partial(root.insert, folder, _written(builder.write), FileMode.TREE))
+        return Oid(str(_written(root.write)))
 
     def write_commit(self, data: bytes) -> Oid:
-        try:
-            return Oid(str(self._repo.odb.write(ObjectType.COMMIT, data)))
-        except (pygit2.GitError, OSError) as error:
-            raise StoreError(f"objects cannot be written: {one_line(str(error))}") from None
+        return Oid(str(_written(partial(self._repo.odb.write, ObjectType.COMMIT, data))))
 
     def swap(self, ref: str, new: Oid, old: Oid | None) -> bool:
         # create_commit(ref, parents=[]) does not check that the ref is absent, so two first turns could
@@ -80,18 +96,18 @@ class LibgitStore:
         try:
             with self._repo.transaction() as transaction:
                 transaction.lock_ref(ref)
-                if self.tip(ref) != old:
+                if self._target(ref) != old:
                     return False
                 transaction.set_target(ref, pygit2.Oid(hex=new), message="ai-session: append")
-        except (pygit2.GitError, OSError, ValueError) as error:
+        except _REFUSED as error:
             # libgit2 neither waits for a lock nor says in one way that there is one: look.
-            if self.tip(ref) != old:
-                return self.tip(ref) == new
+            if (stands := self._target(ref)) != old:
+                return stands == new
             lock = self._lock_path(ref)
             if lock is not None:
                 raise Locked(f"{ref} is locked by another process ({lock})") from None
-            if "lock" in str(error).lower():
-                # Its holder let go between the attempt and the look.
+            if isinstance(error, KeyError) or any(words in str(error) for words in _HELD):
+                # Its holder let go between the attempt and the look, or git removed the empty folder.
                 raise Locked(f"{ref} was held by another process") from None
             raise StoreError(f"{ref} cannot be moved: {one_line(str(error))}") from None
         return True
@@ -108,6 +124,21 @@ class LibgitStore:
                 assert isinstance(head.target, str)
                 branch = head.target.removeprefix("refs/heads/")
             oid = None if self._repo.head_is_unborn else Oid(str(head.resolve().target))
-        except (pygit2.GitError, KeyError, OSError, ValueError):
+        except _REFUSED:
             return None, None
         return oid, branch
+
+    def close(self) -> None:
+        self._repo.free()
+
+
+def _written(write: Callable[[], _Made]) -> _Made:
+    """What ``write`` makes of an object, tried again where git's housekeeping came between."""
+    for attempt in range(_ATTEMPTS):
+        try:
+            return write()
+        except _REFUSED as error:
+            # git gc takes away a folder that is empty, also one that libgit2 has just made sure of.
+            if "No such file" not in str(error) or attempt == _ATTEMPTS - 1:
+                raise StoreError(f"objects cannot be written: {one_line(str(error))}") from None
+    raise AssertionError("unreachable")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from gitsess.errors import Locked, NotASession, StoreError
 from gitsess.gitcli import Git, Objects
-from gitsess.model import Oid
-from gitsess.store import COMMIT_LIMIT
+from gitsess.model import COMMIT_LIMIT, Oid
+from gitsess.store import no_commit, symbolic, too_large
 
 # git 2.36 knows core.fsync; before it, the older key. A git ignores the one it does not know.
 _SYNCED = ("-c", "core.fsync=committed,loose-object,reference", "-c", "core.fsyncObjectFiles=true")
@@ -31,21 +31,31 @@ class PlumbingStore:
             if name != ref:
                 continue
             if symref:
-                raise NotASession(f"{ref} is a symbolic ref, which no session is")
+                raise NotASession(symbolic(ref))
             if kind != "commit":
-                raise NotASession(f"{oid[:12]} is no commit, which every turn is; nothing was changed")
+                raise NotASession(no_commit(Oid(oid)))
             return Oid(oid)
+        # One that points at nothing is not listed.
+        if self._git.run("symbolic-ref", "--quiet", ref).code == 0:
+            raise NotASession(symbolic(ref))
         return None
 
     def read_commit(self, oid: Oid) -> bytes:
         if self._objects is None:
             self._objects = self._git.start_objects()
-        found = self._objects.read(oid, limit=COMMIT_LIMIT)
+        try:
+            found = self._objects.read(oid, limit=COMMIT_LIMIT)
+        except StoreError:
+            self.close()
+            raise
         if found is None:
             raise StoreError(f"commit {oid} cannot be read; try 'git fsck'")
-        if found[0] != "commit":
-            raise NotASession(f"{oid[:12]} is no commit, which every turn is; nothing was changed")
-        return found[1]
+        kind, data = found
+        if kind != "commit":
+            raise NotASession(no_commit(oid))
+        if data is None:
+            raise NotASession(too_large(oid))
+        return data
 
     def write_tree(self, files: Mapping[str, bytes]) -> Oid:
         blobs = self._write_blobs(files)
@@ -59,15 +69,18 @@ class PlumbingStore:
         return Oid(self._mktree(folders[""]))
 
     def _write_blobs(self, files: Mapping[str, bytes]) -> dict[str, str]:
-        with tempfile.TemporaryDirectory(prefix="gitsess-") as folder:
-            paths = []
-            for number, data in enumerate(files.values()):
-                path = Path(folder, str(number))
-                path.write_bytes(data)
-                paths.append(f"{path}\n")
-            written = self._git.output(
-                *_SYNCED, "hash-object", "-w", "--no-filters", "--stdin-paths", stdin="".join(paths).encode()
-            )
+        try:
+            with tempfile.TemporaryDirectory(prefix="gitsess-") as folder:
+                paths = []
+                for number, data in enumerate(files.values()):
+                    path = Path(folder, str(number))
+                    path.write_bytes(data)
+                    paths.append(f"{path}\n")
+                written = self._git.output(
+                    *_SYNCED, "hash-object", "-w", "--no-filters", "--stdin-paths", stdin="".join(paths).encode()
+                )
+        except OSError as error:
+            raise StoreError(f"objects cannot be written: {error.strerror}") from None
         return dict(zip(files, written.decode().split(), strict=True))
 
     def _mktree(self, entries: list[str]) -> str:
@@ -82,7 +95,7 @@ class PlumbingStore:
         absent = "0" * self._git.repository.oid_length
         words = f"update {ref}\0{new}\0{old or absent}\0".encode()
         message = "ai-session: append"
-        result = self._git.run(*_SYNCED, "update-ref", "-m", message, "--stdin", "-z", stdin=words)
+        result = self._git.run(*_SYNCED, "update-ref", "--no-deref", "-m", message, "--stdin", "-z", stdin=words)
         if result.code == 0:
             return True
         tip = self.tip(ref)
@@ -93,8 +106,7 @@ class PlumbingStore:
             raise Locked(f"{ref} is locked by another process ({lock})")
         if ".lock': File exists" in result.err or "is at" in result.err:
             raise Locked(f"{ref} was held by another process")
-        last = result.err.strip().splitlines()[-1:] or ["no message"]
-        raise StoreError(f"{ref} cannot be moved: {last[0].removeprefix('fatal: ')}")
+        raise StoreError(f"{ref} cannot be moved: {result.complaint}")
 
     def _lock_path(self, ref: str) -> Path | None:
         common = self._git.repository.common_dir
@@ -109,7 +121,6 @@ class PlumbingStore:
         return Oid(oid) if oid else None, branch.removeprefix("refs/heads/") or None
 
     def close(self) -> None:
-        """Ends the reader process; the next read starts it again."""
         if self._objects is not None:
             self._objects.close()
             self._objects = None
