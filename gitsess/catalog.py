@@ -98,15 +98,16 @@ _MAX_OUTPUT: Mapping[str, _Rows] = {
 }
 _MAX_OUTPUT_UNKNOWN = 8_192
 
+# Those that only ``run`` needs are compiled when it does.
 # ``openrouter/anthropic/…``, ``vertex_ai/…``, ``us.anthropic.…``, ``anthropic.…`` before a Claude model.
-_CLAUDE_PREFIX = re.compile(r"(?:[a-z0-9_.-]+/)*(?:(?:[a-z]+\.)?anthropic\.)?(?=claude-)", re.IGNORECASE)
+_CLAUDE_PREFIX = r"(?i)(?:[a-z0-9_.-]+/)*(?:(?:[a-z]+\.)?anthropic\.)?(?=claude-)"
 _SHORT_PREFIX = re.compile(r"anthropic/|(?:[a-z]+\.)?anthropic\.", re.IGNORECASE)
 # ``-20250929``, ``@20250929``, ``-v1:0``, ``-latest``, and both a date and a version as Bedrock writes them.
 # Claude Code's ``[1m]`` behind them stays: the long context is another thing to have bought.
 _CLAUDE_SUFFIX = re.compile(r"(?:[-@]\d{8}|-latest|@latest|@default)?(?:-v\d+(?::\d+)?)?(?=(?:\[1m\])?$)")
 _FAMILIES = "opus|sonnet|haiku|fable|mythos"
-_FAMILY_FIRST = re.compile(rf"claude-({_FAMILIES})-(\d{{1,2}})(?:[-.](\d{{1,2}}))?(?!\d)", re.IGNORECASE)
-_VERSION_FIRST = re.compile(rf"claude-(\d{{1,2}})(?:[-.](\d{{1,2}}))?-({_FAMILIES})(?![a-z])", re.IGNORECASE)
+_FAMILY_FIRST = rf"(?i)claude-({_FAMILIES})-(\d{{1,2}})(?:[-.](\d{{1,2}}))?(?!\d)"
+_VERSION_FIRST = rf"(?i)claude-(\d{{1,2}})(?:[-.](\d{{1,2}}))?-({_FAMILIES})(?![a-z])"
 
 
 def resolve_model(name: str) -> str:
@@ -181,13 +182,13 @@ def _claude(table: Mapping[str, _Rows], model: str, *, newest_known_only: bool =
 
 def _family_and_version(model: str) -> tuple[str, tuple[int, int]] | None:
     """``claude-opus-4-1``, ``claude-3-5-haiku`` and their spellings by other providers, taken apart."""
-    prefix = _CLAUDE_PREFIX.match(model)
+    prefix = re.match(_CLAUDE_PREFIX, model)
     if prefix is None:
         return None
     bare = model[prefix.end() :]
-    if found := _FAMILY_FIRST.match(bare):
+    if found := re.match(_FAMILY_FIRST, bare):
         family, major, minor = found.groups()
-    elif found := _VERSION_FIRST.match(bare):
+    elif found := re.match(_VERSION_FIRST, bare):
         major, minor, family = found.groups()
     else:
         return None

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
-
-from gitsess.cli.verbs import BY_NAME
 
 BUG = 4
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
-def script() -> NoReturn:
+def script() -> None:
     """The console script."""
+    # Reading makes many values and no cycles, among which the collector would spend a third of the time.
+    gc.set_threshold(100_000)
     sys.exit(main(sys.argv[1:]))
 
 
@@ -42,6 +42,8 @@ def _dispatch(argv: list[str]) -> int:
 
         print(f"git-ai-session {__version__}")
         return 0
+    from gitsess.cli.verbs import BY_NAME
+
     verb = BY_NAME.get(argv[0]) if argv else None
     if verb is not None and verb.quick:
         from gitsess.cli.quick import parse

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ def surroundings() -> Surroundings:
     home = os.environ.get("HOME") or os.environ.get("USERPROFILE")
     return Surroundings(
         environment=dict(os.environ),
+        now=lambda: datetime.now(UTC),
         home=Path(home) if home else None,
         user=_user(),
         host=os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "localhost"),

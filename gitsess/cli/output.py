@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
-from uuid import uuid4
 
 from gitsess.model import JSON
 from gitsess.money import format_usd
-from gitsess.text import clip, pad, width
+from gitsess.text import UNSAFE, clip, pad, width
 
-MAX_WIDTH = 100
+NARROWEST = 12
+"""Columns that a text in a table keeps, however narrow the terminal."""
 
 
 def print_json(value: JSON) -> None:
@@ -27,11 +23,18 @@ def print_json(value: JSON) -> None:
 
 def json_text(value: JSON, *, indent: int | None = None) -> str:
     """JSON text of ``value``. json knows no Decimal: each is written as a marked text, then unquoted."""
-    mark = uuid4().hex
+    import json
+    import re
+
+    mark = os.urandom(16).hex()
+    # Where the output cannot hold every character, JSON has an escape of its own for it.
+    plain = (sys.stdout.encoding or "").lower() not in ("utf-8", "utf8")
     text = json.dumps(
-        value, indent=indent, ensure_ascii=False, default=lambda item: _marked(item, mark), allow_nan=False
+        value, indent=indent, ensure_ascii=plain, default=lambda item: _marked(item, mark), allow_nan=False
     )
-    return re.sub(f'"{mark}:([0-9.]+)"', r"\1", text)
+    text = re.sub(f'"{mark}:(-?[0-9.]+)"', r"\1", text)
+    # Only texts hold such characters, and there an escape says the same to every reader but a terminal.
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _marked(item: object, mark: str) -> str:
@@ -75,9 +78,17 @@ def style(environment: Mapping[str, str], *, stderr: bool = False) -> Style:
     return Style(stream.isatty() and not plain)
 
 
+_behind_pager: int | None = None
+"""Columns of the terminal while a pager stands between it and standard output."""
+
+
 def terminal_width() -> int | None:
-    """Columns of the terminal, or None where the output is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    """Columns of the terminal, or None where the output goes to none."""
+    if not sys.stdout.isatty():
+        return _behind_pager
+    import shutil
+
+    return shutil.get_terminal_size().columns
 
 
 class Column:
@@ -98,12 +109,20 @@ def table(
     look: Style,
     columns_available: int | None = None,
 ) -> Iterator[str]:
-    """The lines of a table: head, rows, footer. The first column gives way where the terminal is narrow."""
+    """The lines of a table: head, rows, footer.
+
+    Where the terminal is narrow (``columns_available``, else what it says itself) the widest texts give way;
+    figures and what has no head stay whole.
+    """
     cells = [[c.head for c in columns], *rows, *([footer] if footer else [])]
     widths = [max(width(row[i]) for row in cells if i < len(row)) for i in range(len(columns))]
-    if columns_available is not None:
-        excess = 2 + sum(widths) + 2 * (len(widths) - 1) - columns_available
-        widths[0] = max(12, widths[0] - max(0, excess))
+    available = columns_available or terminal_width()
+    if available is not None:
+        excess = 2 + sum(widths) + 2 * (len(widths) - 1) - available
+        texts = [i for i, column in enumerate(columns) if i == 0 or (column.head and not column.right)]
+        while excess > 0 and max(widths[i] for i in texts) > NARROWEST:
+            widths[max(texts, key=lambda i: widths[i])] -= 1
+            excess -= 1
     for number, row in enumerate(cells):
         fitted = [pad(clip(cell, widths[i]), widths[i], right=columns[i].right) for i, cell in enumerate(row)]
         line = ("  " + "  ".join(fitted)).rstrip()
@@ -127,6 +146,8 @@ def paged(environment: Mapping[str, str], pager: str | None) -> Iterator[None]:
     if pager is None or not sys.stdout.isatty() or pager in ("", "cat"):
         yield
         return
+    import subprocess
+
     settings = {"LESS": "FRX", "LV": "-c", **environment}
     try:
         process = subprocess.Popen(pager, shell=True, stdin=subprocess.PIPE, env=settings)
@@ -134,6 +155,8 @@ def paged(environment: Mapping[str, str], pager: str | None) -> Iterator[None]:
         yield
         return
     assert process.stdin is not None
+    global _behind_pager
+    _behind_pager = terminal_width()
     terminal = os.dup(sys.stdout.fileno())
     sys.stdout.flush()
     os.dup2(process.stdin.fileno(), sys.stdout.fileno())
@@ -145,6 +168,7 @@ def paged(environment: Mapping[str, str], pager: str | None) -> Iterator[None]:
         # The reader has seen enough and quit.
         pass
     finally:
+        _behind_pager = None
         os.dup2(terminal, sys.stdout.fileno())
         os.close(terminal)
         process.wait()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gitsess import tour
+from gitsess.cli.handling import surroundings
 from gitsess.cli.output import Style, style
 from gitsess.workspace import Surroundings, Workspace
 
@@ -32,7 +33,7 @@ def demo(around: Surroundings, values: dict[str, Any]) -> int:
             code = main(step.words)
             if code:
                 return code
-    _git_log(around, look)
+    _git_log(look)
     _farewell(folder, look)
     return 0
 
@@ -51,12 +52,12 @@ def _say(why: str, words: tuple[str, ...], look: Style, *, program: str = "git a
     sys.stdout.flush()
 
 
-def _git_log(around: Surroundings, look: Style) -> None:
+def _git_log(look: Style) -> None:
     ref = f"refs/ai-sessions/implement-{tour.FEATURE}"
     words = ("log", "-1", ref)
     _say("And to git, a turn is a commit like any other.", words, look, program="git")
     os.environ["GIT_PAGER"] = "cat"
-    workspace = Workspace.open(Surroundings(environment=dict(os.environ), home=around.home))
+    workspace = Workspace.open(surroundings())
     workspace.git.handover(*words)
 
 

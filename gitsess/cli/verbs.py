@@ -4,23 +4,31 @@ From this table come the click commands, the quick parser of the verbs that must
 man page, docs/cli.md and the completion of three shells.
 """
 
-from __future__ import annotations
-
+# Without ``from __future__ import annotations``: NamedTuple would compile each of its annotations, for a
+# millisecond of every start.
 from typing import NamedTuple
 
 
 class Arg(NamedTuple):
-    """A positional argument. ``completes`` says what a shell offers: ``session``, ``command``, ``verb``."""
+    """A positional argument. ``completes`` says what a shell offers: ``session``, ``command``, ``feature``."""
 
     name: str
     metavar: str
     required: bool = True
     many: bool = False
+    choices: tuple[str, ...] = ()
     completes: str = ""
+
+    @property
+    def shown(self) -> str:
+        """As a synopsis has it: ``SESSION``, ``[PROMPT]``, ``[SESSION]...``."""
+        text = self.metavar if self.required else f"[{self.metavar}]"
+        return f"{text}..." if self.many else text
 
 
 class Opt(NamedTuple):
-    """An option; a flag where ``metavar`` is empty. ``kind`` is ``text``, ``count`` or ``path``."""
+    """An option; a flag where ``metavar`` is empty. ``kind`` is ``text``, ``count`` or ``path``;
+    ``completes`` is as for an argument, or ``model``."""
 
     flags: tuple[str, ...]
     help: str
@@ -35,9 +43,15 @@ class Opt(NamedTuple):
         """The key under which its value is handed to the verb: ``--max-tokens`` → ``max_tokens``."""
         return self.flags[-1].lstrip("-").replace("-", "_")
 
+    @property
+    def shown(self) -> str:
+        """As help has it: ``-m, --model MODEL``."""
+        return ", ".join(self.flags) + (f" {self.metavar}" if self.metavar else "")
+
 
 class Verb(NamedTuple):
-    """A verb. ``handler`` is ``module:function`` inside ``gitsess.cli``; ``about`` is paragraphs of help.
+    """A verb. ``handler`` is ``module:function`` inside ``gitsess.cli``; ``about`` is paragraphs of help;
+    ``topic`` is the heading it stands under in the list of verbs.
 
     ``passes`` lets unknown options through to the program behind the verb; ``quick`` verbs are parsed without
     click where nothing is unusual.
@@ -46,12 +60,18 @@ class Verb(NamedTuple):
     name: str
     summary: str
     handler: str
+    topic: str
     args: tuple[Arg, ...] = ()
     opts: tuple[Opt, ...] = ()
     about: tuple[str, ...] = ()
     examples: tuple[tuple[str, str], ...] = ()
     passes: bool = False
     quick: bool = False
+
+    @property
+    def synopsis(self) -> str:
+        """What is typed after ``git ai-session``: ``run [OPTIONS] COMMAND FEATURE [PROMPT]``."""
+        return " ".join([self.name, *(["[OPTIONS]"] if self.opts else []), *(arg.shown for arg in self.args)])
 
 
 JSON = Opt(("--json",), "Print the same values as JSON.")
@@ -62,11 +82,16 @@ _SINCE = Opt(("--since",), "Only turns that ended at or after this: a date, 'yes
 _UNTIL = Opt(("--until",), "Only turns that ended before this; a date includes its whole day.", "WHEN")
 _REDACTIONS = Opt(("--show-redactions",), "Show what would be redacted, and stop: nothing is sent or recorded.")
 
+WORK, LOOK, RECORD, BEGIN = "Work with a model", "Look at what was recorded", "Record", "Begin"
+TOPICS = (BEGIN, WORK, LOOK, RECORD)
+"""The headings, in the order in which they are shown."""
+
 VERBS = (
     Verb(
         "run",
         "Ask a model with the session's context, and record the turn",
         "running:run",
+        WORK,
         args=(_COMMAND, _FEATURE, Arg("prompt", "PROMPT", required=False)),
         opts=(
             Opt(("-m", "--model"), "The model: opus, sonnet, haiku, or a full id.", "MODEL", completes="model"),
@@ -110,7 +135,7 @@ VERBS = (
             " ANTHROPIC_BASE_URL points elsewhere. ^C keeps what had arrived as an interrupted turn.",
         ),
         examples=(
-            ("git ai-session run plan auth-service 'Plan token refresh in five steps' -f src/auth.py", ""),
+            ("git ai-session run plan auth-service 'Plan token refresh' -f src/auth.py", ""),
             ("git ai-session run implement auth-service 'Do step 1' --with plan-auth-service", ""),
             ("git diff | git ai-session run review auth-service -", ""),
         ),
@@ -119,6 +144,7 @@ VERBS = (
         "record",
         "Append turns given as JSON objects, one a line, on standard input",
         "recording:record",
+        RECORD,
         args=(_COMMAND, _FEATURE),
         opts=(
             Opt(("--json",), "Print an object for every turn instead of its commit."),
@@ -133,12 +159,13 @@ VERBS = (
             " turn is printed on a line, in order; a turn_id that is there already prints its commit again.",
             "A bad line is refused with its number and exit code 1; the good ones before and after it are kept.",
         ),
-        examples=(('echo \'{"prompt":"Why?","response":"Because."}\' | git ai-session record ask login', ""),),
+        examples=(('echo \'{"prompt":"Why?","response":"So."}\' | git ai-session record ask login', ""),),
     ),
     Verb(
         "list",
         "List the sessions",
         "looking:list_sessions",
+        LOOK,
         args=(_SESSIONS,),
         opts=(
             Opt(("--active",), "Only sessions used in the last 30 days."),
@@ -165,6 +192,7 @@ VERBS = (
         "show",
         "Show the turns of a session: prompts, answers, tool calls, cost",
         "looking:show",
+        LOOK,
         args=(Arg("sessions", "SESSION", many=True, completes="session"),),
         opts=(
             Opt(("--turn",), "Only the turn with this number, in full.", "N", kind="count"),
@@ -185,6 +213,7 @@ VERBS = (
         "log",
         "git log of a session, with git log's own options",
         "looking:log",
+        LOOK,
         args=(_SESSIONS, Arg("options", "OPTION", required=False, many=True)),
         about=(
             "The same as 'git log refs/ai-sessions/SESSION': every turn is a commit, its model the author, its"
@@ -193,7 +222,7 @@ VERBS = (
         examples=(
             ("git ai-session log implement-auth-service --oneline", ""),
             (
-                "git ai-session log implement-auth-service -3 --format='%h %an %(trailers:key=AI-Cost-USD)'",
+                "git ai-session log 'plan-*' --format='%h %(trailers:key=AI-Cost-USD)'",
                 "",
             ),
         ),
@@ -203,6 +232,7 @@ VERBS = (
         "stats",
         "Sum turns, tokens, cost and time",
         "looking:stats",
+        LOOK,
         opts=(
             Opt(
                 ("--by",),
@@ -238,6 +268,7 @@ VERBS = (
         "drain",
         "Append the turns that wait in the spool",
         "recording:drain",
+        RECORD,
         opts=(Opt(("--wait",), "Wait for another drain and for locks, up to half a minute."), JSON),
         about=(
             "A turn that could not be appended, because a lock stood in the way or the disk was full, is kept as"
@@ -249,6 +280,7 @@ VERBS = (
         "demo",
         "The tour: plan, implement and audit, without a key or a network",
         "touring:demo",
+        BEGIN,
         opts=(
             Opt(
                 ("--into",),
@@ -267,7 +299,8 @@ VERBS = (
         "completion",
         "Print the completion script of a shell",
         "printing:completion",
-        args=(Arg("shell", "SHELL", completes="shell"),),
+        BEGIN,
+        args=(Arg("shell", "SHELL", choices=("bash", "zsh", "fish")),),
         about=(
             "SHELL is bash, zsh or fish. The scripts complete 'git ai-session' as well as 'git-ai-session'."
             " bash: put it at ~/.local/share/bash-completion/completions/git-ai-session. zsh: at _git-ai-session"

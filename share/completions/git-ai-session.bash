@@ -1,0 +1,164 @@
+# bash completion of git-ai-session, and of 'git ai-session' behind git's own completion.
+# Made from the table of verbs by "make docs": changes are lost here.
+
+# The names of the sessions here, one a line. __git honours the 'git -C' and '--git-dir' that were typed.
+__git_ai_session_names ()
+{
+	if declare -F __git >/dev/null; then
+		__git for-each-ref --format='%(refname:lstrip=2)' refs/ai-sessions/
+	else
+		git for-each-ref --format='%(refname:lstrip=2)' refs/ai-sessions/ 2>/dev/null
+	fi
+}
+
+# __git_ai_session_offer WORD...: those that begin with what was typed. compgen would expand them.
+__git_ai_session_offer ()
+{
+	local word
+	for word; do
+		[[ $word != "$typed"* ]] || COMPREPLY+=("$before$word ")
+	done
+}
+
+# __git_ai_session_values KIND: what can stand there; nothing leaves it to the shell, which offers files.
+__git_ai_session_values ()
+{
+	local name names=()
+	case $1 in
+	session | command | feature)
+		while IFS= read -r name; do
+			case $name in
+			[!a-z0-9]* | *[!a-z0-9._-]*) continue ;;
+			esac
+			case $1 in
+			command) name=${name%%-*} ;;
+			feature) [[ $name == *-* ]] || continue; name=${name#*-} ;;
+			esac
+			[[ " ${names[*]} " == *" $name "* ]] || names+=("$name")
+		done < <([[ $1 != command ]] || printf '%s\n' plan implement review verify; __git_ai_session_names)
+		__git_ai_session_offer "${names[@]}"
+		;;
+	model) __git_ai_session_offer opus sonnet haiku ;;
+	path | text | count) ;;
+	*)
+		IFS=, read -r -a names <<<"$1"
+		__git_ai_session_offer "${names[@]}"
+		;;
+	esac
+}
+
+# __git_ai_session_complete TYPED WORD...: TYPED is the word at the cursor, the WORDs stand before it.
+__git_ai_session_complete ()
+{
+	local typed=$1 before="" verb="" kind="" word count=0 only=""
+	local options="--version --help" values="" arguments=""
+	shift
+	COMPREPLY=()
+	for word; do
+		if [[ -n $kind ]]; then
+			# The value of the option before; bash makes a word of the '=' between them.
+			[[ $word == "=" ]] || kind=""
+		elif [[ -n $only ]]; then
+			((count += 1))
+		elif [[ $word == "--" ]]; then
+			only=1
+		elif [[ $word == -* ]]; then
+			[[ $values == *" $word:"* ]] && kind=${values##*" $word:"} kind=${kind%% *}
+		elif [[ -z $verb ]]; then
+			verb=$word
+			case $verb in
+			run)
+				options="--model --system --file --with --budget --max-tokens --task --dry-run --show-redactions --quiet --json --help"
+				values=" -m:model --model:model --system:text -f:path --file:path --with:session --budget:text --max-tokens:count --task:text"
+				arguments="command feature text"
+				;;
+			record)
+				options="--json --show-redactions --help"
+				values=""
+				arguments="command feature"
+				;;
+			list)
+				options="--active --sort --json --help"
+				values=" --sort:name,date,tokens,cost"
+				arguments="session..."
+				;;
+			show)
+				options="--turn --last --full --json --help"
+				values=" --turn:count --last:count"
+				arguments="session..."
+				;;
+			log)
+				options="-h"
+				values=""
+				arguments="session... text..."
+				;;
+			stats)
+				options="--by --since --until --session --savings --json --help"
+				values=" --by:model,command,feature,session,day,person,agent,task --since:text --until:text --session:session"
+				arguments=""
+				;;
+			drain)
+				options="--wait --json --help"
+				values=""
+				arguments=""
+				;;
+			demo)
+				options="--into --help"
+				values=" --into:path"
+				arguments=""
+				;;
+			completion)
+				options="--help"
+				values=""
+				arguments="bash,zsh,fish"
+				;;
+			*) return ;;
+			esac
+		else
+			((count += 1))
+		fi
+	done
+	if [[ -n $kind ]]; then
+		[[ $typed == "=" ]] && typed=""
+		__git_ai_session_values "$kind"
+	elif [[ -z $only && $typed == --*=* ]]; then
+		word=${typed%%=*}
+		[[ $COMP_WORDBREAKS == *"="* ]] || before="$word="
+		typed=${typed#*=}
+		[[ $values == *" $word:"* ]] && kind=${values##*" $word:"} && __git_ai_session_values "${kind%% *}"
+	elif [[ -z $only && $typed == -* ]]; then
+		if [[ $verb == log ]] && declare -F _git_log >/dev/null && [[ -n ${__git_cmd_idx-} ]]; then
+			_git_log
+		else
+			__git_ai_session_offer $options
+		fi
+	elif [[ -z $verb ]]; then
+		__git_ai_session_offer run record list show log stats drain demo completion
+	else
+		for word in $arguments; do
+			kind=${word%"..."}
+			[[ $word == *"..." || $count -eq 0 ]] && break
+			((count -= 1))
+			kind=""
+		done
+		[[ -z $kind ]] || __git_ai_session_values "$kind"
+	fi
+}
+
+# Called by git's completion for 'git ai-session', which has set cur, words and cword.
+_git_ai_session ()
+{
+	local at=${__git_cmd_idx-}
+	if [[ -z $at ]]; then
+		at=1
+		while ((at < cword)) && [[ ${words[at]} != ai-session ]]; do ((at += 1)); done
+	fi
+	__git_ai_session_complete "$cur" "${words[@]:at+1:cword-at-1}"
+}
+
+__git_ai_session_alone ()
+{
+	__git_ai_session_complete "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[@]:1:COMP_CWORD-1}"
+}
+
+complete -o bashdefault -o default -o nospace -F __git_ai_session_alone git-ai-session

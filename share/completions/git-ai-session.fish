@@ -1,0 +1,152 @@
+# fish completion of git-ai-session, and of 'git ai-session'. fish's own completion of git finds this file by its
+# name; fish 3.6.0, where that is broken, needs it sourced in config.fish.
+# Made from the table of verbs by "make docs": changes are lost here.
+
+function __git_ai_session_names
+    git for-each-ref --format='%(refname:lstrip=2)' refs/ai-sessions/ 2>/dev/null | string match -r '^[a-z0-9][a-z0-9._-]*$'
+end
+
+function __git_ai_session_commands
+    printf '%s\n' plan implement review verify (__git_ai_session_names | string replace -r -- '-.*' '')
+end
+
+function __git_ai_session_features
+    __git_ai_session_names | string replace -rf -- '^[^-]*-' ''
+end
+
+# Whether no verb was given yet.
+function __git_ai_session_needs_verb
+    set -l words (commandline -opc)
+    set -e words[1]
+    not string match -qv -- '-*' $words
+end
+
+# __git_ai_session_verb VERB: whether this is the verb that was given.
+function __git_ai_session_verb
+    set -l words (commandline -opc)
+    set -e words[1]
+    set -l given (string match -v -- '-*' $words)
+    test "$given[1]" = $argv[1]
+end
+
+# __git_ai_session_at VERB COUNT OPTION...: whether COUNT arguments stand behind the verb ('+': any number); the
+# OPTIONs take a value, which is none.
+function __git_ai_session_at
+    __git_ai_session_verb $argv[1]
+    or return 1
+    test $argv[2] = +
+    and return 0
+    set -l words (commandline -opc)
+    set -e words[1]
+    set -l count -1
+    set -l skip 0
+    set -l only 0
+    for word in $words
+        if test $skip = 1
+            set skip 0
+        else if test $only = 0; and test "$word" = --
+            set only 1
+        else if test $only = 0; and string match -q -- '-*' $word
+            contains -- $word $argv[3..-1]
+            and set skip 1
+        else
+            set count (math $count + 1)
+        end
+    end
+    test $skip = 0; and test $count = $argv[2]
+end
+
+# __git_ai_session_behind: what stands between 'git ai-session' and the cursor; fails for any other command of git.
+function __git_ai_session_behind
+    set -l words (commandline -opc)
+    set -e words[1]
+    while set -q words[1]
+        switch $words[1]
+            case ai-session
+                set -e words[1]
+                string escape -- $words
+                return 0
+            case -C -c --git-dir --work-tree --namespace --exec-path --config-env
+                set -e words[1]
+            case '-*'
+            case '*'
+                return 1
+        end
+        set -e words[1]
+    end
+    return 1
+end
+
+function __git_ai_session_delegate
+    complete -C "git-ai-session "(string join -- ' ' (__git_ai_session_behind) '')(commandline -ct)
+end
+
+complete -c git -f -n '__git_ai_session_behind >/dev/null' -a '(__git_ai_session_delegate)'
+
+complete -c git-ai-session -f
+complete -c git-ai-session -n __git_ai_session_needs_verb -s V -l version -d 'Print the version'
+complete -c git-ai-session -n __git_ai_session_needs_verb -s h -l help -d 'Show this help'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a run -d 'Ask a model with the session\'s context, and record the turn'
+complete -c git-ai-session -n '__git_ai_session_verb run' -s m -l model -x -a 'opus sonnet haiku' -d 'The model: opus, sonnet, haiku, or a full id'
+complete -c git-ai-session -n '__git_ai_session_verb run' -l system -x -d 'The system prompt; @FILE reads it from a file'
+complete -c git-ai-session -n '__git_ai_session_verb run' -s f -l file -r -F -d 'Add a file to the context'
+complete -c git-ai-session -n '__git_ai_session_verb run' -l with -x -a '(__git_ai_session_names)' -d 'Read another session into this one'
+complete -c git-ai-session -n '__git_ai_session_verb run' -l budget -x -d 'Stop before a request that would pass this many US dollars'
+complete -c git-ai-session -n '__git_ai_session_verb run' -l max-tokens -x -d 'The longest answer, in tokens'
+complete -c git-ai-session -n '__git_ai_session_verb run' -l task -x -d 'The task this turn works on, such as T1.2'
+complete -c git-ai-session -n '__git_ai_session_verb run' -s n -l dry-run -d 'Print what would be sent, with its tokens and estimated cost; send nothing'
+complete -c git-ai-session -n '__git_ai_session_verb run' -l show-redactions -d 'Show what would be redacted, and stop: nothing is sent or recorded'
+complete -c git-ai-session -n '__git_ai_session_verb run' -s q -l quiet -d 'Print the answer alone: nothing about model, context or cost'
+complete -c git-ai-session -n '__git_ai_session_verb run' -l json -d 'Print the recorded turn as JSON when it is done, instead of streaming the answer'
+complete -c git-ai-session -n '__git_ai_session_verb run' -s h -l help -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at run 0 -m --model --system -f --file --with --budget --max-tokens --task' -a '(__git_ai_session_commands)' -d 'command'
+complete -c git-ai-session -n '__git_ai_session_at run 1 -m --model --system -f --file --with --budget --max-tokens --task' -a '(__git_ai_session_features)' -d 'feature'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a record -d 'Append turns given as JSON objects, one a line, on standard input'
+complete -c git-ai-session -n '__git_ai_session_verb record' -l json -d 'Print an object for every turn instead of its commit'
+complete -c git-ai-session -n '__git_ai_session_verb record' -l show-redactions -d 'Show what would be redacted, and stop: nothing is sent or recorded'
+complete -c git-ai-session -n '__git_ai_session_verb record' -s h -l help -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at record 0' -a '(__git_ai_session_commands)' -d 'command'
+complete -c git-ai-session -n '__git_ai_session_at record 1' -a '(__git_ai_session_features)' -d 'feature'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a list -d 'List the sessions'
+complete -c git-ai-session -n '__git_ai_session_verb list' -l active -d 'Only sessions used in the last 30 days'
+complete -c git-ai-session -n '__git_ai_session_verb list' -l sort -x -a 'name date tokens cost' -d 'Order: name, date (newest first), tokens or cost (most first)'
+complete -c git-ai-session -n '__git_ai_session_verb list' -l json -d 'Print the same values as JSON'
+complete -c git-ai-session -n '__git_ai_session_verb list' -s h -l help -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at list + --sort' -a '(__git_ai_session_names)' -d 'session'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a show -d 'Show the turns of a session: prompts, answers, tool calls, cost'
+complete -c git-ai-session -n '__git_ai_session_verb show' -l turn -x -d 'Only the turn with this number, in full'
+complete -c git-ai-session -n '__git_ai_session_verb show' -l last -x -d 'Only the last N turns'
+complete -c git-ai-session -n '__git_ai_session_verb show' -l full -d 'Prompts, answers and tool calls in full, instead of a line a turn'
+complete -c git-ai-session -n '__git_ai_session_verb show' -l json -d 'Print the same values as JSON'
+complete -c git-ai-session -n '__git_ai_session_verb show' -s h -l help -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at show + --turn --last' -a '(__git_ai_session_names)' -d 'session'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a log -d 'git log of a session, with git log\'s own options'
+complete -c git-ai-session -n '__git_ai_session_verb log' -s h -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at log +' -a '(__git_ai_session_names)' -d 'session'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a stats -d 'Sum turns, tokens, cost and time'
+complete -c git-ai-session -n '__git_ai_session_verb stats' -l by -x -a 'model command feature session day person agent task' -d 'Sums by model, command, feature, session, day, person, agent or task'
+complete -c git-ai-session -n '__git_ai_session_verb stats' -l since -x -d 'Only turns that ended at or after this: a date, \'yesterday\', \'2 weeks ago\''
+complete -c git-ai-session -n '__git_ai_session_verb stats' -l until -x -d 'Only turns that ended before this; a date includes its whole day'
+complete -c git-ai-session -n '__git_ai_session_verb stats' -l session -x -a '(__git_ai_session_names)' -d 'Only this session, or those a pattern matches'
+complete -c git-ai-session -n '__git_ai_session_verb stats' -l savings -d 'What resuming and caching saved, and how that is computed'
+complete -c git-ai-session -n '__git_ai_session_verb stats' -l json -d 'Print the same values as JSON'
+complete -c git-ai-session -n '__git_ai_session_verb stats' -s h -l help -d 'Show this help'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a drain -d 'Append the turns that wait in the spool'
+complete -c git-ai-session -n '__git_ai_session_verb drain' -l wait -d 'Wait for another drain and for locks, up to half a minute'
+complete -c git-ai-session -n '__git_ai_session_verb drain' -l json -d 'Print the same values as JSON'
+complete -c git-ai-session -n '__git_ai_session_verb drain' -s h -l help -d 'Show this help'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a demo -d 'The tour: plan, implement and audit, without a key or a network'
+complete -c git-ai-session -n '__git_ai_session_verb demo' -l into -r -F -d 'Make the repository here instead of in a temporary folder'
+complete -c git-ai-session -n '__git_ai_session_verb demo' -s h -l help -d 'Show this help'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a completion -d 'Print the completion script of a shell'
+complete -c git-ai-session -n '__git_ai_session_verb completion' -s h -l help -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at completion 0' -a 'bash zsh fish' -d 'shell'
