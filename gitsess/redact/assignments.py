@@ -127,7 +127,9 @@ def find(text: str) -> Iterator[Span]:
         kind = "password" if name[:10].lower() == "identified" else kind_of(name)
         if kind is None or text.endswith("[redacted:", 0, start) or _is_qualified(text, start):
             continue
-        if shape == "space" and name.lower() in _PLAIN_WORDS:
+        # "pass it on", or an id that happens to end in "Pw4".
+        is_loose = name.lower() in _PLAIN_WORDS or (kind == "pass" and not name.isupper())
+        if shape == "space" and is_loose and not text.startswith("--", start):
             continue
         for value in _values(text, start, match, shape):
             found = judge(kind, text[value.start : value.end], literal=value.literal, alone=value.alone)
@@ -182,7 +184,7 @@ _OPENING = lazy(r"(?:[rbfuLRBFU@$]{1,2}(?=[\"']))?(?:(\\{0,4})([\"'`])|(&quot;|&
 _LITERAL = {mark: lazy(rf"[^{mark}\\\n]*+(?:\\.[^{mark}\\\n]*+)*+(?={mark})") for mark in "\"'`"}
 _RUN = lazy(r"(?:[^\s\"'`<>,;&|(){}\[\]\\]|&(?![A-Za-z_][\w.-]*=))+")
 _WORD = lazy(r"[^\s\"'`<>\\]+")
-_LINE_REST = lazy(r"[^\s\"'`<>\\]+(?=[ \t]*(?:\\?\r?\n|\Z|#|\\n|\\r))")
+_LINE_REST = lazy(r"[^\s\"'`<>\\]++(?=[ \t]*(?:\\?\r?\n|\Z)|[ \t]+#|\\n|\\r)")
 _LINE_START = lazy(
     r"[ \t]*(?:\d{1,6}[\t→|:][ \t]*)?[-+*>#]{0,2}[ \t]*(?:(?:export|set|env|ENV|ARG|-e|declare -x)[ \t]+|\$env:)?[\"']?"
 )
@@ -213,13 +215,14 @@ def _values(text: str, name: int, match: re.Match[str], shape: str) -> Iterator[
     if shape == "space":
         run = (_WORD if is_option else _RUN)().match(text, at, at + _LONGEST)
         if run and not text.startswith(("(", "[", "."), run.end()):
-            yield _Value(at, _trimmed(run), literal=is_option, alone=not is_option)
+            yield _Value(at, run.end() if is_option else _trimmed(text, run), literal=is_option, alone=not is_option)
     elif shape == "tag":
         run = _RUN().match(text, at, at + _LONGEST)
         if run and text.startswith("<", run.end()):
             yield _Value(at, run.end(), literal=True)
     elif shape in ("assign", "pair"):
-        yield from _assigned(text, name, match, at, is_line=is_option or _begins_line(text, name))
+        is_line = is_option or shape == "pair" or _begins_line(text, name)
+        yield from _assigned(text, name, match, at, is_line=is_line)
 
 
 def _assigned(text: str, name: int, match: re.Match[str], at: int, *, is_line: bool) -> Iterator[_Value]:
@@ -242,15 +245,17 @@ def _assigned(text: str, name: int, match: re.Match[str], at: int, *, is_line: b
         yield _Value(at, at + len(run[0].split("%26")[0]), literal=False)
         return
     if run and not text.startswith(("(", "[", "."), run.end()):
-        yield _Value(at, _trimmed(run), literal=False)
+        yield _Value(at, _trimmed(text, run), literal=False)
     before = _BEFORE_LITERAL().match(text, at)
     opening = _OPENING().match(text, before.end()) if before else None
     if opening:
         yield _quoted(text, opening)
 
 
-def _trimmed(run: re.Match[str]) -> int:
-    return run.start() + len(run[0].rstrip(".:!?"))
+def _trimmed(text: str, run: re.Match[str]) -> int:
+    """The end of a run without the full stop of a sentence."""
+    is_last = text[run.end() : run.end() + 1].strip() == ""
+    return run.start() + len(run[0].rstrip(".:!?")) if is_last else run.end()
 
 
 def _begins_line(text: str, name: int) -> bool:
@@ -298,7 +303,8 @@ def _whole_end(text: str, value: _Value) -> int:
 
 # --- Both together -----------------------------------------------------------------------------------------
 
-_SCHEME = lazy(r"(?i)(?:bearer|basic|token|api-?key|key|bot|ssws|oauth|jwt)[ \t]+(?=\S)")
+# What stands before the secret in some values.
+_SCHEME = lazy(r"(?i)(?:bearer|(basic)|token|api-?key|key|bot|ssws|oauth|jwt)[ \t]+(?=\S)|django-insecure-|base64:")
 
 
 def judge(kind: str, value: str, *, literal: bool, alone: bool = False) -> tuple[int, str] | None:
@@ -306,13 +312,14 @@ def judge(kind: str, value: str, *, literal: bool, alone: bool = False) -> tuple
     scheme = _SCHEME().match(value)
     skip = scheme.end() if scheme else 0
     value = value[skip:].rstrip() if scheme else value
-    if len(value) < 8 or re.search(r"\s", value) or is_reference(value, literal=literal):
+    # A long one of few characters repeats something, such as another assignment.
+    if len(value) < 8 or (len(value) > 64 and len(set(value)) < 10) or (alone and "=" in value.rstrip("=")):
         return None
-    if alone and "=" in value.rstrip("="):
+    if re.search(r"\s", value) or is_reference(value, literal=literal):
         return None
     if kind == "secret":
-        if is_basic(value):
-            return skip, "basic-auth"
+        if is_basic(value) or (scheme and scheme[1]):
+            return (skip, "basic-auth") if is_basic(value) else None
         return (skip, "secret") if is_secret(value, 20 if alone else 16) else None
     if (alone or kind == "pass") and not (
         value[0].isalnum() and (any(map(str.isdigit, value)) or is_random(value, 14))

@@ -156,6 +156,9 @@ def is_secret(value: str, shortest: int = 16) -> bool:
     """Whether what stands under a key's or token's name is one: random, or a UUID."""
     if _UUID().fullmatch(value):
         return not is_filler(value)
+    # Few letters stand together where every fifth character is a symbol: Django's keys, generated passwords.
+    if len(value) >= 20 and len(set(re.findall(r"[^\w.,:;/ -]", value))) >= 4:
+        return is_password(value, literal=True)
     value = max(value.split("."), key=len) if is_dotted(value) else value
     # Shorter hexadecimal numbers are checksums and ids more often than keys.
     return is_random(value, max(shortest, 20) if _ONE_CASE_HEX().fullmatch(value) else shortest)
