@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -361,7 +362,9 @@ def test_a_refused_request_records_nothing(repo: Repo, api: StandIn, fault: Faul
     assert repo.refs() == []
 
 
-def test_interrupting_keeps_what_had_arrived(repo: Repo) -> None:
+@contextmanager
+def begun(repo: Repo) -> Iterator[tuple[subprocess.Popen[bytes], bytes]]:
+    """A run whose answer comes slowly, and the 90 bytes of it that have come."""
     with StandIn(chunk_delay=0.2) as service:
         environment = {**os.environ, "ANTHROPIC_BASE_URL": service.url, "ANTHROPIC_API_KEY": "any"}
         command = [*PROGRAM, "run", "plan", "auth", "Plan it at length", "-m", MODEL]
@@ -372,7 +375,14 @@ def test_interrupting_keeps_what_had_arrived(repo: Repo) -> None:
         arrived = b""
         while len(arrived) < 90:
             arrived += process.stdout.read(90 - len(arrived))
-        process.send_signal(signal.SIGINT)
+        yield process, arrived
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
+def test_interrupting_keeps_what_had_arrived(repo: Repo, number: signal.Signals) -> None:
+    """^C, a closed terminal and a plain kill alike."""
+    with begun(repo) as (process, arrived):
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert b"interrupted" in err
@@ -381,6 +391,16 @@ def test_interrupting_keeps_what_had_arrived(repo: Repo) -> None:
     assert content.response == (arrived + out).decode().removesuffix("\n")
     assert commit.facts.metrics is not None
     assert commit.facts.metrics.cost_basis == "estimated"
+
+
+def test_a_reader_that_leaves_ends_the_answer_and_keeps_it(repo: Repo) -> None:
+    with begun(repo) as (process, _):
+        assert process.stdout is not None
+        process.stdout.close()
+        process.communicate(timeout=60)
+    [(commit, content)] = turns(repo)
+    assert commit.facts.status == "interrupted"
+    assert content.response
 
 
 def test_a_cut_answer_is_said_to_be_cut(repo: Repo, api: StandIn) -> None:
@@ -649,31 +669,3 @@ def test_the_turn_lasts_as_long_as_the_request_and_no_longer(repo: Repo, api: St
     assert commit.facts.metrics is not None
     assert commit.facts.metrics.duration_ms is not None
     assert commit.facts.metrics.duration_ms < whole_ms / 2
-
-
-def test_a_closed_terminal_keeps_what_had_arrived(repo: Repo) -> None:
-    with StandIn(chunk_delay=0.2) as service:
-        environment = {**os.environ, "ANTHROPIC_BASE_URL": service.url, "ANTHROPIC_API_KEY": "any"}
-        command = [*PROGRAM, "run", "plan", "auth", "Plan it at length", "-m", MODEL]
-        process = subprocess.Popen(command, cwd=repo.path, env=environment, stdout=subprocess.PIPE, bufsize=0)
-        assert process.stdout is not None
-        assert process.stdout.read(1)
-        process.send_signal(signal.SIGHUP)
-        process.communicate(timeout=60)
-    [(commit, content)] = turns(repo)
-    assert commit.facts.status == "interrupted"
-    assert content.response
-
-
-def test_a_reader_that_leaves_ends_the_answer_and_keeps_it(repo: Repo) -> None:
-    with StandIn(chunk_delay=0.2) as service:
-        environment = {**os.environ, "ANTHROPIC_BASE_URL": service.url, "ANTHROPIC_API_KEY": "any"}
-        command = [*PROGRAM, "run", "plan", "auth", "Plan it at length", "-m", MODEL]
-        process = subprocess.Popen(command, cwd=repo.path, env=environment, stdout=subprocess.PIPE, bufsize=0)
-        assert process.stdout is not None
-        assert process.stdout.read(1)
-        process.stdout.close()
-        process.wait(timeout=60)
-    [(commit, content)] = turns(repo)
-    assert commit.facts.status == "interrupted"
-    assert content.response

@@ -13,10 +13,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gitsess.errors import ProviderError
+from gitsess.errors import FormatError, ProviderError
 from gitsess.model import TokenUsage
 from gitsess.providers import Failure, Reply, Request
 from gitsess.text import one_line
+from gitsess.turns import usage_of
 
 AGENT = "anthropic-api"
 NO_KEY = (
@@ -175,7 +176,7 @@ class _Gathered:
             # A thinking block without its signature cannot go back either.
             blocks = [b for b in blocks if b.get("type") != "thinking" or b.get("signature")]
         content = tuple(b for b in blocks if b.get("type") != "text" or b.get("text"))
-        usage = _usage(self._usage) if self._usage else None
+        usage = _stated(self._usage)
         return Reply(
             content=content,
             model=self.model,
@@ -190,15 +191,12 @@ class _Gathered:
         )
 
 
-def _usage(raw: Mapping[str, Any]) -> TokenUsage:
-    detail = raw.get("cache_creation") or {}
-    return TokenUsage(
-        input_tokens=int(raw.get("input_tokens") or 0),
-        output_tokens=int(raw.get("output_tokens") or 0),
-        cache_read_tokens=int(raw.get("cache_read_input_tokens") or 0),
-        cache_write_tokens=int(raw.get("cache_creation_input_tokens") or 0),
-        cache_write_1h_tokens=int(detail.get("ephemeral_1h_input_tokens") or 0),
-    )
+def _stated(raw: Mapping[str, Any]) -> TokenUsage | None:
+    """The usage that the service stated; one that cannot be read must not cost the answer."""
+    try:
+        return usage_of(raw) if raw else None
+    except FormatError:
+        return None
 
 
 _REFUSALS = {
