@@ -160,5 +160,5 @@ def stream(world: World) -> Iterator[str]:
     yield ""
     yield heading("PIPED", "IN PROCESS")
     yield Ratio(ours=streamed, other=in_process).line("a turn, after the first")
-    yield f"  the start with the first turn: {first * 1000:,.0f} ms, {first / whole:.1%} of {whole:.1f} s for all of them;"
-    yield f"  one start and {count:,} turns in process come to {expected:.1f} s, {count:,} starts to {first * count:.0f} s"
+    yield f"  the start, with the first turn, took {first * 1000:,.0f} ms, {first / whole:.1%} of {whole:.1f} s;"
+    yield f"  one start and {count:,} turns in process make {expected:.1f} s, {count:,} starts {first * count:.0f} s"

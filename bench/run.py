@@ -12,6 +12,7 @@ Every repository is made here from a seed, and removed at the end.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import platform
 import shutil
@@ -54,6 +55,8 @@ def main() -> int:
     parser.add_argument("--into", type=Path, default=ROOT / "build", help="the folder to work in; default: build/")
     options = parser.parse_args()
     options.into.mkdir(parents=True, exist_ok=True)
+    # As the console script does; also for what it is compared with.
+    gc.set_threshold(100_000)
     folder = Path(tempfile.mkdtemp(prefix="bench-", dir=options.into))
     missed: list[str] = []
     try:

@@ -12,13 +12,16 @@ import re
 import subprocess
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from gitsess.errors import NotFound, StoreError
 from gitsess.model import Oid
 from gitsess.text import one_line
 from gitsess.values import Value
+
+# Importing it takes longer than all modules of ours that looking needs: where nothing is opened, paths are texts.
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _LOCATION = frozenset(
     [
@@ -50,8 +53,8 @@ class Repository(Value):
     """Where a repository is. ``common_dir`` is shared by its worktrees; ``worktree`` is ``.``, a linked
     worktree's name, or None in a bare repository; ``object_format`` is ``sha1`` or ``sha256``."""
 
-    git_dir: Path
-    common_dir: Path
+    git_dir: str
+    common_dir: str
     worktree: str | None
     object_format: str
 
@@ -62,7 +65,9 @@ class Repository(Value):
     @property
     def state_dir(self) -> Path:
         """``ai-sessions`` in the common directory: lock, spool, and what can be derived again."""
-        return self.common_dir / "ai-sessions"
+        from pathlib import Path
+
+        return Path(self.common_dir, "ai-sessions")
 
 
 class Ref(Value):
@@ -108,9 +113,7 @@ def discover(environment: Mapping[str, str], cwd: Path | None = None) -> Reposit
         raise StoreError("a repository whose path holds a line break cannot be used")
     git_dir, common_dir, bare, object_format = answers[:-1]
     worktree = None if bare == "true" else "." if git_dir == common_dir else os.path.basename(git_dir)
-    return Repository(
-        git_dir=Path(git_dir), common_dir=Path(common_dir), worktree=worktree, object_format=object_format
-    )
+    return Repository(git_dir=git_dir, common_dir=common_dir, worktree=worktree, object_format=object_format)
 
 
 class Git:

@@ -82,15 +82,18 @@ def subject(prompt: str, *, task: str | None = None) -> str:
     A first line such as ``---`` or ``# --- >8`` would hide every trailer from git, so anything but a
     letter, a digit, an opening bracket or a quote is dropped from the start.
     """
-    label = one_line(task or "")
+    label = _visible(task or "")
     head = f"[{label}] " if label else ""
     # A prompt may be megabytes: its first words are in its first few thousand characters.
-    line = one_line(prompt[:4096])
-    if not line.isascii():
-        line = "".join(c for c in line if unicodedata.category(c) not in ("Cf", "Co", "Cn"))
+    line = _visible(prompt[:4096])
     start = next((i for i, c in enumerate(line) if c.isalnum() or c in _SUBJECT_START), None)
     words = NO_TEXT if start is None else line[start:]
     return clip(head + words, SUBJECT_COLUMNS, words=True)
+
+
+def _visible(text: str) -> str:
+    """One line of ``text``, without characters that have no form of their own."""
+    return one_line("".join(c for c in text if unicodedata.category(c) not in ("Cf", "Co", "Cn")))
 
 
 def short_count(count: int) -> str:

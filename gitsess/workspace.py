@@ -10,11 +10,11 @@ says that neither worked and the caller still holds it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gitsess.commit import Person
@@ -37,6 +37,8 @@ from gitsess.values import Value
 
 # Looking needs none of what writing does, and starts in half the time without it.
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gitsess.append import Appender
     from gitsess.config import Settings
     from gitsess.redact import Redactor
@@ -53,24 +55,24 @@ class Surroundings(Value):
     environment: Mapping[str, str]
     now: Callable[[], datetime]
     cwd: Path | None = None
-    home: Path | None = None
+    home: str | Path | None = None
     user: str = "unknown"
     host: str = "localhost"
 
     @property
-    def state_home(self) -> Path | None:
+    def state_home(self) -> str | None:
         return self._base("XDG_STATE_HOME", ".local/state")
 
     @property
-    def cache_home(self) -> Path | None:
+    def cache_home(self) -> str | None:
         return self._base("XDG_CACHE_HOME", ".cache")
 
-    def _base(self, variable: str, below_home: str) -> Path | None:
+    def _base(self, variable: str, below_home: str) -> str | None:
         # The XDG rule: a relative path is no setting.
         given = self.environment.get(variable, "")
         if given.startswith("/"):
-            return Path(given)
-        return None if self.home is None else self.home / below_home
+            return given
+        return None if self.home is None else os.path.join(self.home, below_home)
 
 
 class Recorded(Value):
@@ -153,10 +155,12 @@ class Workspace:
 
     def price(self, model: str, usage: TokenUsage, at: datetime) -> tuple[Decimal | None, str]:
         """(USD or None, price tier) of one request."""
+        from pathlib import Path
+
         from gitsess import pricing
 
         cache = self.around.cache_home
-        folder = None if cache is None else cache / "gitsess"
+        folder = None if cache is None else Path(cache, "gitsess")
         cost = pricing.price(model, usage, at=at, cache_dir=folder) if model else None
         return cost, "standard" if cost is None else pricing.tier_of(model, usage, at=at, cache_dir=folder)
 
@@ -234,6 +238,10 @@ class Workspace:
             self.appender.append(session, draft, patience=patience)
         except FileNotFoundError:
             return
+        except NewerFormat as error:
+            # An upgrade will append it.
+            done.waiting.append((path, str(error)))
+            return
         except (FormatError, UsageError, NotASession) as error:
             self._set_aside(path, str(error), done)
             return
@@ -241,7 +249,11 @@ class Workspace:
             # Locked, a full disk, a store that is read-only: each may pass.
             done.waiting.append((path, str(error)))
             return
-        self.spool.discard(path)
+        try:
+            self.spool.discard(path)
+        except OSError as error:
+            done.waiting.append((path, f"it was appended, and its file cannot be removed: {error.strerror}"))
+            return
         done.appended += 1
 
     def _set_aside(self, path: Path, why: str, done: Drained) -> None:

@@ -400,6 +400,18 @@ def test_a_badly_named_ref_is_passed_over(repo: Repo, name: str) -> None:
     assert repo.git("rev-parse", f"refs/ai-sessions/{name}") == oid
 
 
+@pytest.mark.parametrize("feature", ["a/b", "..", "Upper", "x.lock", "x" * 300, "", "größe"])
+def test_a_turn_for_a_bad_name_is_refused(repo: Repo, feature: str) -> None:
+    """One line, the exit code of a wrong command line, and no ref, object or file of it anywhere."""
+    append_all(repo.workspace(), OTHER, [turn()])
+    before = state(repo)
+    ran = repo.ai("record", "plan", feature, stdin=line(), code=2)
+
+    assert ran.err.startswith("error: ")
+    assert ran.err.count("\n") == 1
+    assert state(repo) == before
+
+
 @pytest.mark.parametrize("content", [b"", b"0" * 40 + b"\n", b"no oid\n"], ids=["empty", "zeros", "garbage"])
 def test_a_ref_that_a_crash_left_empty_is_named(repo: Repo, content: bytes) -> None:
     """git passes over a broken ref in silence; a listing does not, and a turn for it waits in the spool."""

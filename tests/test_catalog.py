@@ -39,9 +39,7 @@ def test_the_default_model_is_what_an_alias_stands_for() -> None:
     assert DEFAULT_MODEL in ALIASES.values()
 
 
-@pytest.mark.parametrize(
-    "typed", ["", " ", "claude opus", "opus\n", "a\x1b[31m", "a\u202eb", "\udce9", "\u00a0opus"]
-)
+@pytest.mark.parametrize("typed", ["", " ", "claude opus", "opus\n", "a\x1b[31m", "a\u202eb", "\udce9", "\u00a0opus"])
 def test_a_name_that_is_empty_or_holds_invisible_characters_is_a_usage_error_of_one_line(typed: str) -> None:
     with pytest.raises(UsageError) as raised:
         resolve_model(typed)
@@ -127,9 +125,7 @@ def test_the_spelling_of_another_provider_has_the_same_limits(spelling: str) -> 
     assert max_output_tokens(spelling) == 128_000
 
 
-@pytest.mark.parametrize(
-    "model", ["claude-opus-6", "claude-sonnet-7-1", "claude-novella-1", "gpt-5", "llama", ""]
-)
+@pytest.mark.parametrize("model", ["claude-opus-6", "claude-sonnet-7-1", "claude-novella-1", "gpt-5", "llama", ""])
 def test_an_unknown_model_needs_the_largest_minimum(model: str) -> None:
     """A guess too low would promise a cache entry that never comes."""
     assert cache_minimum_tokens(model) == max(minimum for _, minimum, _, _ in DOCUMENTED)

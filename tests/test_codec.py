@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import string
 import subprocess
+import tracemalloc
 import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -336,7 +337,7 @@ contents = st.builds(
     requests=st.lists(objects, max_size=1).map(tuple),
     params=st.none() | st.dictionaries(param_keys, long_texts | values, max_size=3),
     messages=st.none() | conversations.map(tuple),
-    extra=st.dictionaries(hostile, long_texts | values, max_size=2),
+    extra=st.dictionaries(hostile.map(lambda key: f"x-{key}"), long_texts | values, max_size=2),
 )
 
 
@@ -386,6 +387,34 @@ def spoiled(draw: st.DrawFn, sound: st.SearchStrategy[bytes]) -> bytes:
         end = min(len(data), at + draw(st.integers(0, 8)))
         data[at:end] = draw(st.binary(max_size=6) | st.sampled_from([b"\n\n", b"AI-Format: 1\n", b" ", b"%", b"\0"]))
     return bytes(data)
+
+
+SOUND = encoded(commit.message_of("s", Facts(kind="merge")))
+
+
+@pytest.mark.parametrize(
+    ("part", "instead"),
+    [
+        (b"tree ", b"three "),
+        (b"author Ann", b"auteur Ann"),
+        (b"committer Ann <ann@example.com>", b"committer Ann"),
+        (b" 1772366400 +0000\ncommitter", b" 99999999999999999 +0000\ncommitter"),
+        (b" 1772366400 +0000\ncommitter", b" -1 +0000\ncommitter"),
+        (b" 1772366400 +0000\ncommitter", b" soon +0000\ncommitter"),
+        (b"\n\n", b"\n"),
+    ],
+)
+def test_a_commit_without_what_every_commit_has_is_refused(part: bytes, instead: bytes) -> None:
+    commit.decode(NOBODY, SOUND)
+    assert SOUND.count(part) in (1, 2)
+    with pytest.raises(FormatError):
+        commit.decode(NOBODY, SOUND.replace(part, instead))
+
+
+def test_headers_that_are_not_ours_are_read_past() -> None:
+    """A signature, whose lines may look like headers, changes nothing."""
+    signed = SOUND.replace(b"\n\n", b"\ngpgsig -----BEGIN\n tree 1\n parent 2\n \n -----END\nencoding latin-1\n\n", 1)
+    assert commit.decode(NOBODY, signed) == commit.decode(NOBODY, SOUND)
 
 
 @given(st.binary() | spoiled(messages.map(encoded)))
@@ -465,10 +494,26 @@ def test_any_files_are_a_turns_content_or_our_own_error(files: dict[str, bytes])
         json_text({"messages": list(content.messages_of(read)), "params": read.params, "extra": dict(read.extra)})
 
 
-def test_a_pointer_of_millions_of_steps_is_refused_before_it_is_followed() -> None:
-    data = json.dumps({"v": 1, "messages": [], "refs": {"/messages" + "/0" * 5_000_000: "prompt.md"}}).encode()
-    with pytest.raises(FormatError, match="leads nowhere"):
-        content.decode({"turn.json": data, "prompt.md": b"x"})
+def test_a_pointer_of_endless_steps_is_refused_before_it_is_followed() -> None:
+    """A megabyte of hostile text must not become a hundred of memory."""
+    data = json.dumps({"v": 1, "messages": [], "refs": {"/messages" + "/0" * 500_000: "prompt.md"}}).encode()
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match="leads nowhere"):
+            content.decode({"turn.json": data, "prompt.md": b"x"})
+        assert tracemalloc.get_traced_memory()[1] < 20 * len(data)
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_file_that_is_referred_to_a_thousand_times_is_held_once() -> None:
+    texts = [""] * 1000
+    refs = {f"/messages/0/content/{n}/text": "attachments/01-x" for n in range(1000)}
+    said = [{"type": "text", "text": text} for text in texts]
+    data = json.dumps({"v": 1, "messages": [{"role": "user", "content": said}], "refs": refs}).encode()
+    read = content.decode({"turn.json": data, "attachments/01-x": b"x" * 5000})
+    assert read.messages is not None
+    assert len({id(block["text"]) for block in read.messages[0]["content"]}) == 1
 
 
 # --- a turn on its way in ------------------------------------------------------------------------------------

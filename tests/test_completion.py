@@ -77,7 +77,7 @@ def run(words: list[str], *, cwd: Path, env: Mapping[str, str] | None = None) ->
     done = subprocess.run(
         words, cwd=cwd, capture_output=True, text=True, env={**os.environ, **(env or {})}, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
@@ -211,11 +211,12 @@ def test_a_tab_offers_what_fits_and_starts_no_python(shell: str, program: str, h
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_a_value_completes_behind_its_equals_sign(shell: str, here: Repo, tmp_path: Path) -> None:
-    """--sort=na is completed to a name, however the shell writes the whole word."""
+    """--sort=na is completed to a name, and --sort= to any choice, however the shell writes the whole word."""
     if shutil.which(shell) is None:
         pytest.skip(f"{shell} is not installed")
-    offered = DRIVERS[shell]("git-ai-session list --sort=na", here, tmp_path)
-    assert {word.removeprefix("--sort=") for word in offered} == {"name"}
+    for typed, expected in (("na", {"name"}), ("", {"name", "date", "tokens", "cost"})):
+        offered = DRIVERS[shell](f"git-ai-session list --sort={typed}", here, tmp_path)
+        assert {word.removeprefix("--sort=") for word in offered} == expected
 
 
 @pytest.mark.parametrize("shell", SHELLS)

@@ -167,8 +167,10 @@ IDENTITIES = {
 
 
 @pytest.mark.parametrize("object_format", ["sha1", "sha256"])
-@pytest.mark.parametrize("home", ["kept", "empty", "absent"])
-@pytest.mark.parametrize("identity", IDENTITIES)
+@pytest.mark.parametrize(
+    ("identity", "home"),
+    [*((identity, "kept") for identity in IDENTITIES), ("configured only", "empty"), ("none", "absent")],
+)
 def test_a_missing_identity_loses_no_turn(
     tmp_path: Path, sealed: dict[str, str], identity: str, home: str, object_format: str
 ) -> None:
@@ -263,7 +265,7 @@ def test_git_dir_of_a_linked_worktree_is_that_worktree(plain: Repo, tmp_path: Pa
     environment = {**os.environ, "GIT_DIR": str(repo.path / ".git/worktrees/linked")}
     found = discover(environment, tmp_path)
 
-    assert (found.worktree, found.common_dir) == ("linked", repo.path / ".git")
+    assert (found.worktree, found.common_dir) == ("linked", str(repo.path / ".git"))
     workspace = linked.workspace(environment={"GIT_DIR": environment["GIT_DIR"], "GIT_INDEX_FILE": "/nowhere/index"})
     assert workspace.situated(turn()).branch == "topic"
     assert workspace.record(NAME, turn()).oid == repo.git("rev-parse", REF)

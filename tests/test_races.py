@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -253,9 +254,8 @@ def killed_at(repo: Repo, entries: Sequence[Mapping[str, str]], acknowledged: in
     feeder = threading.Thread(target=_feed, args=(process, text))
     feeder.start()
     printed = [process.stdout.readline() for _ in range(acknowledged)]
-    # From nothing to about as long as one append takes: each of its steps is met.
-    for _ in range(chance.randrange(40_000)):
-        pass
+    # From nothing to more than one append takes: each of its steps is met.
+    time.sleep(chance.uniform(0, 0.02))
     process.send_signal(signal.SIGKILL)
     rest, _ = process.communicate()
     feeder.join()
@@ -279,8 +279,8 @@ def next_command_works(repo: Repo) -> None:
     one = entry()
     left = locks(repo)
     ran = repo.ai("record", "plan", "auth", stdin=json.dumps(one) + "\n")
-    if left:
-        assert ran.out == f"spooled {one['turn_id']}\n"
+    if ran.out == f"spooled {one['turn_id']}\n":
+        assert left
         assert ran.err.count("warning: ") == 1
         for lock in left:
             lock.unlink()
@@ -301,7 +301,7 @@ def test_a_kill_at_any_point_loses_nothing_that_was_acknowledged(
     entries = [entry() for _ in range(count)]
     acknowledged: list[str] = []
     for number in range(kills):
-        some = chance.randrange(2 * count // kills - 1)
+        some = chance.randrange(2 * count // kills - 5)
         printed = killed_at(repo, entries[len(acknowledged) :], min(some, count - len(acknowledged)), chance)
         acknowledged += printed
         if repo.refs():

@@ -416,6 +416,16 @@ def test_deep_values_do_not_exhaust_the_stack() -> None:
     assert redacted == "[redacted:github-token]"
 
 
+def test_what_was_clean_once_is_judged_anew_under_another_name() -> None:
+    """A text that was found clean, and is remembered as such, is still redacted where its key says what it is."""
+    redactor = Redactor()
+    password = made("{{password:16}}")
+    assert redactor.value({"note": password}) == {"note": password}
+    assert redactor.value({"password": password}) == {"password": "[redacted:password]"}
+    assert redactor.value([password, {"password": password}]) == [password, {"password": "[redacted:password]"}]
+    assert redactor.counts == {"password": 2}
+
+
 # --- The preview -------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -25,7 +26,7 @@ from gitsess.names import session_name
 from gitsess.spool import Spool
 from gitsess.turns import dump
 from gitsess.workspace import Workspace
-from tests.conftest import PROGRAM, Repo, append_all, turn
+from tests.conftest import NOON, PROGRAM, Repo, append_all, turn
 from tests.damage import close_objects, open_objects
 
 NAME = session_name("plan-auth")
@@ -223,8 +224,11 @@ def test_a_turn_keeps_its_id_in_the_spool(repo: Repo, places: Places) -> None:
     lock.parent.mkdir(parents=True)
     lock.touch()
     turn_id = uuid4().hex
-    for _ in range(3):
-        repo.ai("record", "plan", "auth", stdin=line(turn_id=turn_id))
+    for minute in (0, 1):
+        item = turn(at=NOON + timedelta(minutes=minute), turn_id=turn_id)
+        assert repo.workspace().record(NAME, item, patience=0).spooled
+    repo.ai("record", "plan", "auth", stdin=line(turn_id=turn_id))
+    assert len(places.files()) == 3
     lock.unlink()
     repo.ai("drain")
     repo.ai("record", "plan", "auth", stdin=line(turn_id=turn_id))
@@ -244,6 +248,24 @@ def test_a_drain_that_was_killed_after_the_append_does_not_append_again(repo: Re
     assert repo.workspace().drain().appended == 1
     assert repo.git("rev-list", "--count", REF) == "1"
     assert places.files() == []
+
+
+def test_a_file_that_cannot_be_removed_is_reported_and_stops_nothing(
+    repo: Repo, places: Places, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its turn is appended once, however often the drain meets it; the others follow."""
+
+    def refuse(spool: Spool, path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    workspace = repo.workspace()
+    paths = spooled(repo, workspace, "One", "Two")
+    monkeypatch.setattr(Spool, "discard", refuse)
+    for _ in range(2):
+        done = workspace.drain()
+        assert {path for path, _ in done.waiting} == set(paths)
+        assert all("cannot be removed: Permission denied" in why for _, why in done.waiting)
+    assert prompts(repo) == ["One", "Two"]
 
 
 def test_only_whole_files_of_this_repository_are_taken(repo: Repo, places: Places, tmp_path: Path) -> None:
@@ -295,7 +317,7 @@ def bad_files(valid: JSONObject) -> Mapping[str, bytes]:
         "no UTF-8": b"\xff\xfe",
         "empty": b"",
         "no object": b"[]",
-        "another version": having(v=2),
+        "no version": having(v=0),
         "no turn": having(turn=[]),
         "no session": having(session=None),
         "a bad name": having(session="../../../etc/passwd"),
@@ -325,6 +347,27 @@ def test_what_can_never_be_appended_is_set_aside_once(repo: Repo, places: Places
     assert prompts(repo) == ["Good"]
     assert repo.ai("drain").err == "nothing waits in the spool\n"
     assert repo.ai("list").err == ""
+
+
+@pytest.mark.parametrize("newer", ["the file", "the session"])
+def test_what_an_upgrade_can_append_waits_for_it(repo: Repo, places: Places, newer: str) -> None:
+    """A newer gitsess wrote the file, or the session: neither is this version's to give up."""
+    (path,) = spooled(repo, repo.workspace(), "Later")
+    if newer == "the file":
+        path.write_text(path.read_text().replace('"v":1', '"v":2', 1))
+    else:
+        text = (
+            f"tree {repo.git_handle.empty_tree()}\nauthor a <b> 1 +0000\ncommitter a <b> 1 +0000\n\nx\n\nAI-Format: 2\n"
+        )
+        oid = repo.git("hash-object", "-t", "commit", "-w", "--stdin", stdin=text.encode())
+        repo.git("update-ref", REF, oid)
+    refs = repo.git("for-each-ref")
+    ran = repo.ai("drain", "--wait", code=1)
+
+    assert "upgrade" in ran.err
+    assert "still in the spool" in ran.err
+    assert places.files() == [path.name]
+    assert repo.git("for-each-ref") == refs
 
 
 def test_a_turn_whose_session_became_something_else_is_set_aside(repo: Repo, places: Places) -> None:

@@ -32,16 +32,21 @@ def entry(repo: Repo, **turn: Any) -> bytes:
 def hook(*words: str | Path, repo: Repo, stdin: bytes, shell: str = "sh", path: str | None = None) -> None:
     """Runs the hook as a program would that waits for its end and for its output; asserts silence and success."""
     program = ["busybox", "sh"] if shell == "busybox" else [shell]
-    done = subprocess.run(
+    process = subprocess.Popen(
         [*program, str(hooks_dir() / "spool"), *map(str, words)],
         cwd=repo.path,
-        input=stdin,
         env={**os.environ, **({} if path is None else {"PATH": path})},
-        capture_output=True,
-        timeout=60,
-        check=False,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert process.stdin is not None
+    # Unlike communicate(), this raises where the pipe was closed before its end.
+    process.stdin.write(stdin)
+    process.stdin.close()
+    process.stdin = None
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, b"", b"")
 
 
 def with_program(tmp_path: Path, lines: str) -> str:

@@ -321,6 +321,26 @@ def test_a_reader_that_was_killed_is_started_again(tmp_path: Path) -> None:
     store.close()
 
 
+@pytest.mark.parametrize(
+    ("script", "why"),
+    [
+        ("echo 'error: first' >&2; echo 'fatal: the reason' >&2; echo 'hint: try this' >&2; exit 128", "the reason"),
+        ("echo 'warning: some setting is old' >&2; exit 1", "no message"),
+        ("echo 'warning: some setting is old' >&2; kill -9 $$", "it was ended by signal 9"),
+    ],
+)
+def test_a_failure_of_git_is_told_in_its_last_words(tmp_path: Path, script: str, why: str) -> None:
+    """The line that names the reason, not the warnings around it; and a git that was killed says nothing."""
+    (tmp_path / "git").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "git").chmod(0o755)
+    repository = made(tmp_path / "repo", "git").git_handle.repository
+    store = PlumbingStore(Git(repository, {"PATH": f"{tmp_path}:{os.environ['PATH']}"}))
+
+    with pytest.raises(StoreError) as caught:
+        store.write_commit(b"")
+    assert str(caught.value) == f"git hash-object failed: {why}"
+
+
 def test_an_answer_that_was_cut_is_an_error(tmp_path: Path) -> None:
     """Where git dies in the middle of an object, the part that came is not taken for the whole."""
     (tmp_path / "git").write_text("#!/bin/sh\nread name\necho $name blob 10\nprintf half\n")

@@ -117,16 +117,17 @@ def _option(opt: Opt) -> click.Option:
 
 def run(argv: Sequence[str]) -> int:
     """Parses ``argv`` and runs its verb; usage errors are one line, exit 2."""
+    group = build()
     try:
-        result = build().main(list(argv), prog_name=helping.PROGRAM, standalone_mode=False)
+        # Not by click's main, which has an exit code of its own for a reader that has gone.
+        with group.make_context(helping.PROGRAM, list(argv)) as context:
+            result = group.invoke(context)
     except click.exceptions.NoArgsIsHelpError:
         print(helping.overview(_columns()))
         return 2
     except click.UsageError as error:
         print(f"error: {_one_line(error, argv)}", file=sys.stderr)
         return 2
-    except click.Abort:
-        raise KeyboardInterrupt from None
     except click.exceptions.Exit as error:
         return error.exit_code
     return result if isinstance(result, int) else 0

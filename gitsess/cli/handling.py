@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from gitsess.cli.verbs import Verb
@@ -20,7 +19,7 @@ def surroundings() -> Surroundings:
     return Surroundings(
         environment=dict(os.environ),
         now=lambda: datetime.now(UTC),
-        home=Path(home) if home else None,
+        home=home or None,
         user=_user(),
         host=os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "localhost"),
     )

@@ -94,7 +94,12 @@ VERBS = (
         WORK,
         args=(_COMMAND, _FEATURE, Arg("prompt", "PROMPT", required=False)),
         opts=(
-            Opt(("-m", "--model"), "The model: opus, sonnet, haiku, or a full id.", "MODEL", completes="model"),
+            Opt(
+                ("-m", "--model"),
+                "The model: opus, sonnet (the default), haiku, or a full id.",
+                "MODEL",
+                completes="model",
+            ),
             Opt(("--system",), "The system prompt; @FILE reads it from a file.", "TEXT"),
             Opt(
                 ("-f", "--file"),
@@ -115,7 +120,7 @@ VERBS = (
             Opt(("--task",), "The task this turn works on, such as T1.2.", "TASK"),
             Opt(
                 ("-n", "--dry-run"),
-                "Print what would be sent, with its tokens and estimated cost; send nothing.",
+                "Print the request, with its tokens and estimated cost; no answer is asked for.",
             ),
             _REDACTIONS,
             Opt(("-q", "--quiet"), "Print the answer alone: nothing about model, context or cost."),

@@ -29,6 +29,9 @@ _KEPT_KEYS = frozenset(("signature", "encrypted_content"))
 _NAMING_KEYS = ("name", "Name", "key", "Key")
 _NAMED_KEYS = frozenset(("value", "Value", "default", "text", "_text", "$t", "S"))
 
+# How many texts in which nothing was found are remembered, and how long they may be.
+_REMEMBERED, _REMEMBERED_LENGTH = 512, 4096
+
 # Replacing can uncover more, since a marker ends a word where none ended before. Texts of which each replacement
 # uncovers another would take a round each: what is found late is widened to its word, line, and the whole text.
 _SEPARATORS = (None, None, r"\s+", r"\s+", r"\n", r"\n", r"\Z")
@@ -50,6 +53,7 @@ class Redactor:
         self.counts: collections.Counter[str] = collections.Counter()
         self._custom = [custom_rule(source) for source in patterns]
         self._variables = list(secret_variables(environment or {}))
+        self._clean: set[tuple[str, str | None]] = set()
 
     def spans(self, text: str) -> list[Span]:
         """What to replace in a text: spans that do not overlap, ascending."""
@@ -119,8 +123,15 @@ class Redactor:
         return key if is_telling and not self._search(key, None) else None
 
     def _redacted(self, text: str, name: str | None) -> str:
+        # Keys and ids, a prompt that its message repeats: most of what a turn holds was looked at just before.
+        if (text, name) in self._clean:
+            return text
         spans = self._spans(text, name)
         if not spans:
+            if len(text) <= _REMEMBERED_LENGTH:
+                if len(self._clean) >= _REMEMBERED:
+                    self._clean.clear()
+                self._clean.add((text, name))
             return text
         self.counts.update(span.rule for span in spans)
         return replace(text, spans)

@@ -32,9 +32,9 @@ class LibgitStore:
 
     def __init__(self, repository: Repository) -> None:
         """Opens ``repository``; StoreError where libgit2 cannot read its format."""
-        self._common_dir = repository.common_dir
+        self._common_dir = Path(repository.common_dir)
         try:
-            self._repo = pygit2.Repository(str(repository.git_dir), pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
+            self._repo = pygit2.Repository(repository.git_dir, pygit2.enums.RepositoryOpenFlag.NO_SEARCH)
         except _REFUSED as error:
             raise StoreError(f"libgit2 cannot open the repository: {one_line(str(error))}") from None
 

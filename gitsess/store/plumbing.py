@@ -109,7 +109,7 @@ class PlumbingStore:
         raise StoreError(f"{ref} cannot be moved: {result.complaint}")
 
     def _lock_path(self, ref: str) -> Path | None:
-        common = self._git.repository.common_dir
+        common = Path(self._git.repository.common_dir)
         for path in (common / f"{ref}.lock", common / "reftable" / "tables.list.lock"):
             if os.path.lexists(path):
                 return path
