@@ -1,6 +1,6 @@
 """The spool: turns that are paid for and not yet commits, one JSON file each.
 
-    <git common dir>/ai-sessions/spool/<time>-<turn id>.json           waiting
+    <git common dir>/ai-sessions/spool/<time>-<number>-<turn id>.json  waiting
     <git common dir>/ai-sessions/spool/failed/                         can never be appended; kept
     $XDG_STATE_HOME/gitsess/spool/…                                    where the first cannot be written
 
@@ -36,7 +36,7 @@ class Spooled(Value):
 class Spool:
     """The spool of one repository, over its own folder and the person's."""
 
-    def __init__(self, common_dir: str, state_home: str | None) -> None:
+    def __init__(self, common_dir: str | Path, state_home: str | Path | None) -> None:
         # JSON is text and a path need not be: its other bytes are written as escapes.
         self._repository = os.fsencode(common_dir).decode("utf-8", "backslashreplace")
         self._folder = os.path.join(common_dir, "ai-sessions", "spool")

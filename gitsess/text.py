@@ -93,7 +93,9 @@ def subject(prompt: str, *, task: str | None = None) -> str:
 
 def _visible(text: str) -> str:
     """One line of ``text``, without characters that have no form of their own."""
-    return one_line("".join(c for c in text if unicodedata.category(c) not in ("Cf", "Co", "Cn")))
+    if not text.isascii():
+        text = "".join(c for c in text if unicodedata.category(c) not in ("Cf", "Co", "Cn"))
+    return one_line(text)
 
 
 def short_count(count: int) -> str:

@@ -102,6 +102,7 @@ class Workspace:
         self.repository = repository
         self.around = around
         self.git = Git(repository, around.environment)
+        self._kept = 0
 
     @classmethod
     def open(cls, around: Surroundings) -> Workspace:
@@ -195,7 +196,9 @@ class Workspace:
         """Spools a redacted turn that could not be appended, or raises ``why`` where nothing takes it."""
         from gitsess import turns
 
-        name = f"{int(turn.ended_at.timestamp() * 1000):014d}-{turn.turn_id}.json"
+        # Within this process the order in which turns came is kept, also of those that ended together.
+        self._kept += 1
+        name = f"{int(turn.ended_at.timestamp() * 1000):014d}-{self._kept:06d}-{turn.turn_id}.json"
         try:
             path = self.spool.put(session, turns.dump(turn), name=name)
         except OSError as error:
