@@ -187,6 +187,7 @@ def test_every_bad_line_is_refused_with_its_number_and_the_good_ones_are_kept(re
     ran = repo.ai("record", "implement", "x", stdin=lines(*good), code=1)
     assert len(ran.out.split()) == 2
     assert ran.err.startswith("error: line 2: ")
+    assert ran.err.count("\n") == 1, "empty lines are no error"
     assert [item.subject for item in repo.session("implement-x").commits] == ["first", "second", "third"]
 
 

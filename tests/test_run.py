@@ -362,6 +362,12 @@ def test_a_refused_request_records_nothing(repo: Repo, api: StandIn, fault: Faul
     assert repo.refs() == []
 
 
+def _signals_by_default() -> None:
+    """A job in the background, as the tests may be, hands on that it ignores ^C."""
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def begun(repo: Repo) -> Iterator[tuple[subprocess.Popen[bytes], bytes]]:
     """A run whose answer comes slowly, and the 90 bytes of it that have come."""
@@ -369,7 +375,13 @@ def begun(repo: Repo) -> Iterator[tuple[subprocess.Popen[bytes], bytes]]:
         environment = {**os.environ, "ANTHROPIC_BASE_URL": service.url, "ANTHROPIC_API_KEY": "any"}
         command = [*PROGRAM, "run", "plan", "auth", "Plan it at length", "-m", MODEL]
         process = subprocess.Popen(
-            command, cwd=repo.path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+            command,
+            cwd=repo.path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            preexec_fn=_signals_by_default,
         )
         assert process.stdout is not None
         arrived = b""
@@ -669,3 +681,20 @@ def test_the_turn_lasts_as_long_as_the_request_and_no_longer(repo: Repo, api: St
     assert commit.facts.metrics is not None
     assert commit.facts.metrics.duration_ms is not None
     assert commit.facts.metrics.duration_ms < whole_ms / 2
+
+
+def test_what_is_ignored_from_the_start_does_not_end_the_answer(repo: Repo) -> None:
+    """Under nohup a closed terminal changes nothing."""
+    with StandIn(chunk_delay=0.05) as service:
+        environment = {**os.environ, "ANTHROPIC_BASE_URL": service.url, "ANTHROPIC_API_KEY": "any"}
+        command = ["nohup", *PROGRAM, "run", "plan", "auth", "Plan it at length", "-m", MODEL]
+        process = subprocess.Popen(
+            command, cwd=repo.path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0
+        )
+        assert process.stdout is not None
+        assert process.stdout.read(1)
+        process.send_signal(signal.SIGHUP)
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+    [(commit, _)] = turns(repo)
+    assert commit.facts.status == "ok"

@@ -73,10 +73,14 @@ def run(around: Surroundings, values: dict[str, Any]) -> int:
 
 
 def _end_gently() -> None:
-    """A closed terminal or a plain kill ends the answer as ^C does: what had arrived is kept."""
+    """A closed terminal or a plain kill ends the answer as ^C does: what had arrived is kept.
+
+    What is ignored from the start stays ignored: nohup means it.
+    """
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
 
 
 def _not_to_be_interrupted() -> None:
