@@ -119,7 +119,8 @@ def _cleaned(message: JSONObject) -> dict[str, Any]:
     """The message with blocks in list form, without those that may not go back."""
     given = message.get("content")
     blocks = [{"type": "text", "text": given}] if isinstance(given, str) else given
-    kept = [_accepted(b) for b in blocks or () if b.get("type") in _SENT and not _empty_text(b)]
+    found = [b for b in blocks if isinstance(b, dict)] if isinstance(blocks, list) else []
+    kept = [_accepted(b) for b in found if b.get("type") in _SENT and not _empty_text(b)]
     return {"role": message["role"], "content": kept}
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 
 from gitsess.asking import Conversation, Wish, provider_of
+from gitsess.cli.output import Style
+from gitsess.cli.showing import _messages as shown_messages
 from gitsess.commit import Commit
 from gitsess.content import Content
 from gitsess.names import session_name
@@ -698,3 +700,17 @@ def test_what_is_ignored_from_the_start_does_not_end_the_answer(repo: Repo) -> N
     assert process.returncode == 0
     [(commit, _)] = turns(repo)
     assert commit.facts.status == "ok"
+
+
+@pytest.mark.parametrize("odd", [5, [1], None, {"x": 1}, [{"type": "text", "text": "seen"}]])
+def test_stored_blocks_of_any_shape_are_shown_and_resumed(odd: object) -> None:
+    """What another tool stored as content is data: it is printed or passed over, never a crash."""
+    result = {"type": "tool_result", "tool_use_id": "a", "content": odd}
+    content = Content(
+        prompt="p",
+        response="r",
+        messages=({"role": "user", "content": [7, result]}, {"role": "assistant", "content": odd}),
+    )
+    look = Style(False)
+    assert any("it returned" in text for text in shown_messages(content, look))
+    assert isinstance(sendable_messages(content), tuple)

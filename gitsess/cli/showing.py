@@ -160,7 +160,8 @@ def _messages(content: Content, look: Style) -> Iterator[str]:
         if isinstance(blocks, str):
             blocks = [{"type": "text", "text": blocks}]
         for block in blocks if isinstance(blocks, list) else ():
-            yield from _block(block, asked, look)
+            if isinstance(block, dict):
+                yield from _block(block, asked, look)
 
 
 def _block(block: dict[str, Any], asked: bool, look: Style) -> Iterator[str]:
@@ -179,8 +180,9 @@ def _block(block: dict[str, Any], asked: bool, look: Style) -> Iterator[str]:
         case "tool_result":
             yield look.dim("* it returned an error" if block.get("is_error") else "* it returned")
             inner = block.get("content")
-            texts = [inner] if isinstance(inner, str) else [str(b.get("text", "")) for b in inner or ()]
-            yield from _indented("\n".join(texts))
+            if isinstance(inner, list):
+                inner = "\n".join(str(b.get("text", "")) for b in inner if isinstance(b, dict))
+            yield from _indented("" if inner is None else str(inner))
         case "thinking":
             yield look.dim("* thought")
             yield from _indented(str(block.get("thinking", "")))
