@@ -20,8 +20,14 @@ def report(world: World) -> Iterator[str]:
     yield ""
     yield heading("STATS", "GIT")
     trailers = "--format=%(trailers:key=AI-Cost-USD,valueonly)"
+    prepared = path / ".git/ai-sessions/index.sqlite"
+
+    def stats() -> None:
+        prepared.unlink(missing_ok=True)
+        world.quietly(*world.program, "stats", cwd=path)
+
     ways = {
-        "stats": lambda: world.quietly(*world.program, "stats", cwd=path),
+        "stats": stats,
         "raw": lambda: world.quietly("sh", "-c", f"git rev-list '{refs}' | git cat-file --batch", cwd=path),
         "trailers": lambda: world.quietly("git", "log", refs, trailers, cwd=path),
     }

@@ -11,8 +11,8 @@ import os
 import re
 import subprocess
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from typing import IO, TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from gitsess.errors import NotFound, StoreError
 from gitsess.model import Oid
@@ -70,7 +70,7 @@ class Repository(Value):
         return Path(self.common_dir, "ai-sessions")
 
 
-class Ref(Value):
+class Ref(NamedTuple):
     """A ref; ``oid`` is what it comes to, through its target where it is ``symbolic``."""
 
     name: str
@@ -93,7 +93,7 @@ class Result(Value):
         return said[-1].removeprefix("fatal: ").removeprefix("error: ") if said else "no message"
 
 
-def discover(environment: Mapping[str, str], cwd: Path | None = None) -> Repository:
+def discover(environment: Mapping[str, str], cwd: str | Path | None = None) -> Repository:
     """The repository of ``cwd`` (or of ``GIT_DIR``); raises NotFound where there is none.
 
     A repository that belongs to somebody else, or cannot be read, is git's to refuse: StoreError.
@@ -116,6 +116,34 @@ def discover(environment: Mapping[str, str], cwd: Path | None = None) -> Reposit
     return Repository(git_dir=git_dir, common_dir=common_dir, worktree=worktree, object_format=object_format)
 
 
+def repository_at(common_dir: str, environment: Mapping[str, str]) -> Repository:
+    """The repository whose common git directory this is, whatever ``GIT_DIR`` says; raises NotFound or StoreError."""
+    if not os.path.isdir(common_dir):
+        raise NotFound("it is not there")
+    found = discover({k: v for k, v in environment.items() if k not in _LOCATION}, common_dir)
+    # Where it is no more, git finds the one around it.
+    if os.path.realpath(found.common_dir) != os.path.realpath(common_dir):
+        raise NotFound("it is no repository")
+    return found
+
+
+def hooks_folder(environment: Mapping[str, str], cwd: Path | None = None) -> tuple[Path, Path]:
+    """(where git looks for hooks in the working tree of ``cwd``, the top of that tree); raises StoreError.
+
+    Asked there and not by the repository's path, because a relative ``core.hooksPath`` counts from that top.
+    """
+    words = ["--show-toplevel", "--git-path", "hooks"]
+    result = _run(["git", "rev-parse", "--path-format=absolute", *words], {**environment, "LC_ALL": "C"}, cwd=cwd)
+    answers = result.out.decode("utf-8", "surrogateescape").split("\n")
+    if result.code and "must be run in a work tree" in result.err:
+        raise StoreError("this is inside of the repository's own folder: change to its working tree")
+    if result.code or len(answers) != 3:
+        raise StoreError(f"git does not say where its hooks are: {result.complaint}")
+    from pathlib import Path
+
+    return Path(answers[1]), Path(answers[0])
+
+
 class Git:
     """git on one repository. ``environment`` is the caller's; the variables that locate are dropped."""
 
@@ -128,9 +156,10 @@ class Git:
     def command(self, *args: str) -> list[str]:
         return ["git", f"--git-dir={self.repository.git_dir}", *args]
 
-    def run(self, *args: str, stdin: bytes | None = None) -> Result:
-        """Runs git to its end; a failure is in the result, for the caller to read."""
-        return _run(self.command(*args), self.environment, stdin=stdin)
+    def run(self, *args: str, stdin: bytes | IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> Result:
+        """Runs git to its end; a failure is in the result, for the caller to read. An open file is read, or
+        written, by git itself."""
+        return _run(self.command(*args), self.environment, stdin=stdin, stdout=stdout)
 
     def output(self, *args: str, stdin: bytes | None = None) -> bytes:
         """What git printed; raises StoreError with the last line it complained of."""
@@ -180,9 +209,67 @@ class Git:
         """The empty tree, which merges have, written: git reads it without its object, and fsck misses it."""
         return Oid(self.output("hash-object", "-t", "tree", "-w", "--stdin", stdin=b"").decode().strip())
 
+    def move_refs(self, moves: Sequence[tuple[str, Oid, Oid | None]], *, message: str) -> str | None:
+        """Moves (ref, new, old; None: absent) all together, or none and says why: one of them stood elsewhere, or
+        is locked."""
+        absent = Oid("0" * self.repository.oid_length)
+        words = "".join(f"update {ref}\0{new}\0{old or absent}\0" for ref, new, old in moves).encode()
+        synced = ("-c", "core.fsync=committed,loose-object,reference")
+        done = self.run(*synced, "update-ref", "--no-deref", "-m", message, "--stdin", "-z", stdin=words)
+        return None if done.code == 0 else done.complaint
+
+    def delete_refs(self, refs: Sequence[tuple[str, Oid]]) -> dict[str, str]:
+        """Deletes the refs that still stand at their oid; why not, by name, of the others."""
+        words = "".join(f"delete {ref}\0{oid}\0" for ref, oid in refs).encode()
+        done = self.run("update-ref", "--no-deref", "--stdin", "-z", stdin=words)
+        if done.code == 0:
+            return {}
+        if len(refs) == 1:
+            return {refs[0][0]: done.complaint}
+        # All or none: the one that is in the way is looked for by halves.
+        half = len(refs) // 2
+        return self.delete_refs(refs[:half]) | self.delete_refs(refs[half:])
+
+    def is_whole(self, tips: Iterable[Oid]) -> bool:
+        """Whether every commit that leads to ``tips`` is there."""
+        words = "".join(f"{oid}\n" for oid in tips).encode()
+        return self.run("rev-list", "--quiet", "--stdin", stdin=words).code == 0
+
     def start_objects(self) -> Objects:
         """A ``cat-file --batch`` that stays open until it is closed."""
         return Objects(self._process("cat-file", "--batch", stdin=subprocess.PIPE))
+
+    def reachable(
+        self, tips: Iterable[Oid], known: Iterable[Oid] = (), *, limit: int
+    ) -> Iterator[tuple[Oid, bytes | None]]:
+        """(oid, data) of the commits that lead to ``tips`` and not to ``known``, the newest first; data is None past
+        ``limit`` bytes. What is missing, and what git finds behind it, is left out.
+
+        Two processes for all of it, and no waiting between one commit and the next: that pays from some hundreds on.
+        """
+        listing = self._process("rev-list", "--ignore-missing", "--stdin", stdin=subprocess.PIPE)
+        reading = self._process("cat-file", "--batch", "--buffer", stdin=listing.stdout)
+        assert listing.stdin is not None
+        assert listing.stdout is not None
+        assert reading.stdout is not None
+        with listing, reading:
+            # Where the reader ends early, the one that it reads from is to notice.
+            listing.stdout.close()
+            # All of it is read before the first answer.
+            words = [f"{oid}\n" for oid in tips] + [f"^{oid}\n" for oid in known]
+            with contextlib.suppress(BrokenPipeError):
+                listing.stdin.write("".join(words).encode())
+                listing.stdin.close()
+            out = reading.stdout
+            try:
+                while header := out.readline():
+                    found = header.split()
+                    if len(found) == 3 and found[2].isdigit():
+                        data = _data(out, int(found[2]), limit)
+                        if found[1] == b"commit":
+                            yield Oid(found[0].decode("ascii", "replace")), data
+            finally:
+                out.close()
 
     def _process(self, *args: str, stdin: int | IO[bytes] | None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -191,6 +278,7 @@ class Git:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=self.environment,
+            bufsize=_BUFFER,
         )
 
     def handover(self, *args: str) -> int:
@@ -200,6 +288,7 @@ class Git:
 
 # So few names at a time that they fit in any pipe: git takes them all while its answers are still unread.
 _PORTION = 60
+_BUFFER = 1 << 16
 
 
 class Objects:
@@ -219,10 +308,11 @@ class Objects:
     def read_all(self, names: Sequence[str], *, limit: int) -> Iterator[tuple[str, tuple[str, bytes | None] | None]]:
         """(name, what ``read`` says of it) of many objects, in order, without waiting for each. To be read to its
         end: answers left over would be taken for those of the next call."""
-        for start in range(0, len(names), _PORTION):
-            portion = names[start : start + _PORTION]
-            self._ask(portion)
-            for name in portion:
+        half = _PORTION // 2
+        for start in range(0, len(names), half):
+            # git has the next half before this one is taken from it, and works while we do.
+            self._ask(names[start + half if start else 0 : start + _PORTION])
+            for name in names[start : start + half]:
                 yield name, self._answer(limit)
 
     def _ask(self, names: Sequence[str]) -> None:
@@ -238,10 +328,10 @@ class Objects:
         header = out.readline()
         if not header:
             raise StoreError(_ENDED)
-        words = header.decode("ascii", "replace").split()
+        words = header.split()
         if len(words) != 3 or not words[2].isdigit():
             return None
-        return words[1], _data(out, int(words[2]), limit)
+        return words[1].decode("ascii", "replace"), _data(out, int(words[2]), limit)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -266,15 +356,19 @@ def _run(
     command: Sequence[str],
     environment: Mapping[str, str],
     *,
-    cwd: Path | None = None,
-    stdin: bytes | None = None,
+    cwd: str | Path | None = None,
+    stdin: bytes | IO[bytes] | None = None,
+    stdout: IO[bytes] | None = None,
 ) -> Result:
+    given: dict[str, Any] = {"stdin": subprocess.DEVNULL if stdin is None else stdin}
+    if isinstance(stdin, bytes):
+        given = {"input": stdin}
     try:
         done = subprocess.run(
             command,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
-            capture_output=True,
+            **given,
+            stdout=subprocess.PIPE if stdout is None else stdout,
+            stderr=subprocess.PIPE,
             env=environment,
             cwd=cwd,
             check=False,
@@ -285,7 +379,7 @@ def _run(
         raise StoreError("a NUL byte cannot be handed to git") from None
     except OSError as error:
         raise StoreError(f"git cannot be started: {error.strerror}") from None
-    return Result(code=done.returncode, out=done.stdout, err=done.stderr.decode("utf-8", "replace"))
+    return Result(code=done.returncode, out=done.stdout or b"", err=done.stderr.decode("utf-8", "replace"))
 
 
 def make_repository(folder: Path, environment: Mapping[str, str], *, message: str) -> None:
@@ -308,3 +402,15 @@ def make_repository(folder: Path, environment: Mapping[str, str], *, message: st
             result = _run(command, {**base, **fallback}, cwd=folder)
         if result.code:
             raise StoreError(f"the repository cannot be made: {result.complaint}")
+
+
+def scratch_repository(folder: Path, like: Git) -> Git:
+    """A bare repository in ``folder`` for what is yet to be looked at: no templates, no hooks, objects of its own."""
+    place = str(folder)
+    kept = Repository(git_dir=place, common_dir=place, worktree=None, object_format=like.repository.object_format)
+    made = Git(kept, like.environment)
+    command = ["git", "init", "--quiet", "--bare", "--template=", f"--object-format={kept.object_format}", place]
+    result = _run(command, made.environment)
+    if result.code:
+        raise StoreError(f"the repository cannot be made: {result.complaint}")
+    return made

@@ -6,16 +6,18 @@ ours; a commit that breaks the format is passed over with a warning that names i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from fnmatch import fnmatchcase
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gitsess import commit, names
 from gitsess.commit import Commit, Metrics
 from gitsess.errors import FormatError, GitsessError, NewerFormat, NotFound, StoreError
 from gitsess.gitcli import Git, Objects
 from gitsess.model import COMMIT_LIMIT, OBJECT_LIMIT, Oid, SessionName, TurnId
+from gitsess.tally import Entry, Outline, counted, entry_of, outline_of, read_entry, within
 from gitsess.values import Value
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 MAX_ENTRIES = 10_000
 """Tree entries of one turn past which it is not read."""
+WAITS, FEW = 50, 30
+"""Generations of fewer than FEW commits that are waited for, before git is asked for all that is left."""
 
 
 class Session(Value):
@@ -39,6 +43,14 @@ class Session(Value):
     corrections: Mapping[TurnId, Metrics] = MappingProxyType({})
     newer: bool = False
 
+    @property
+    def key(self) -> str:
+        return self.name
+
+    @property
+    def repository(self) -> str | None:
+        return None
+
     def metrics(self, turn: Commit) -> Metrics | None:
         """A commit's metrics, as corrected; None for what has none."""
         turn_id = turn.facts.turn_id
@@ -54,12 +66,44 @@ class Session(Value):
                 seen.add(turn_id)
                 yield item
 
+    def turns(self, since: float | None = None, until: float | None = None) -> list[Entry]:
+        """What sums are made of, as far as it ended in [since, until), in seconds since 1970."""
+        return within(counted(self._entries()), since, until)
+
+    @property
+    def outline(self) -> Outline:
+        return outline_of(self._entries())._replace(newer=self.newer)
+
+    def _entries(self) -> list[Entry]:
+        return [entry_of(item) for item in self.commits]
+
+
+class Strand(Value):
+    """A session's entries in reading order, after the tip ``after``, or from its root where that is None.
+
+    ``order``: the commits that they are of. ``missing``: some of them cannot be read now, and might be later.
+    """
+
+    name: SessionName
+    tip: Oid
+    after: Oid | None
+    order: list[Oid]
+    entries: list[Entry]
+    missing: bool
+
 
 class Ledger(Value):
     """What a look found: sessions by name, and a line for everything that was passed over."""
 
     sessions: tuple[Session, ...]
     warnings: tuple[str, ...]
+
+
+T = TypeVar("T")
+Pool = dict[Oid, tuple[tuple[Oid, ...], T]]
+"""Commits that were read, each with its parents."""
+Parser = Callable[[Oid, bytes | None], tuple[tuple[Oid, ...], T]]
+"""Makes them of an object's bytes, or of None for one that is too large."""
 
 
 class History:
@@ -109,21 +153,65 @@ class History:
     def read(self, tips: Mapping[SessionName, Oid], warnings: Iterable[str]) -> Ledger:
         """The sessions at these tips."""
         said = list(warnings)
-        pool: dict[Oid, _Entry] = {}
+        pool: Pool[Commit | Entry] = {}
         own: dict[SessionName, Oid] = {}
         if tips:
             objects = self._git.start_objects()
             try:
-                own, refused = self._own(tips, objects, pool)
-                self._walk(objects, pool)
+                own, refused = self._own(tips, objects, pool, _commit)
+                self._walk(objects, pool, list(pool), _commit)
             finally:
                 objects.close()
             said += refused
         sessions = [_session(name, tip, pool, said) for name, tip in sorted(own.items())]
         return Ledger(sessions=tuple(sessions), warnings=tuple(dict.fromkeys(said)))
 
+    def strands(self, tips: Mapping[SessionName, Oid], known: Set[Oid]) -> tuple[list[Strand], list[str]]:
+        """The entries of these sessions, by name, each from its tip back to a ``known`` tip or to its root, and a
+        warning for every tip that is no session's."""
+        pool: Pool[Entry] = {}
+        objects = self._git.start_objects()
+        try:
+            own, refused = self._own(tips, objects, pool, read_entry)
+            self._walk(objects, pool, list(pool), read_entry, known)
+            # What lies behind a known tip is needed after all where a merge has it on one side.
+            straight = {name: _straight(tip, pool, known) for name, tip in own.items()}
+            merged = [oid for name, tip in own.items() if straight[name] is None for oid in _reachable(tip, pool)]
+            self._walk(objects, pool, merged, read_entry)
+        finally:
+            objects.close()
+        strands = [_strand(name, own[name], straight[name], pool) for name in sorted(own)]
+        return strands, refused
+
+    def ends(self, tips: Iterable[Oid], count: int) -> dict[Oid, tuple[Commit, ...]] | None:
+        """The last ``count`` commits of each, merges left out, oldest first: all of them, where there are fewer.
+
+        None where that takes more than going from parent to parent: at a commit of two parents, or one that cannot
+        be read.
+        """
+        found: dict[Oid, tuple[Commit, ...]] = {}
+        objects = self._git.start_objects()
+        try:
+            for tip in tips:
+                line: list[Commit] = []
+                oid: Oid | None = tip
+                while oid is not None and len(line) < count:
+                    if not self._is_oid(oid):
+                        return None
+                    kind, raw = objects.read(oid, limit=COMMIT_LIMIT) or ("", None)
+                    item = None if kind != "commit" else _commit(oid, raw)[1]
+                    if not isinstance(item, Commit) or len(item.parents) > 1:
+                        return None
+                    if item.facts.kind != "merge":
+                        line.append(item)
+                    oid = item.parents[0] if item.parents else None
+                found[tip] = tuple(reversed(line))
+        finally:
+            objects.close()
+        return found
+
     def _own(
-        self, tips: Mapping[SessionName, Oid], objects: Objects, pool: dict[Oid, _Entry]
+        self, tips: Mapping[SessionName, Oid], objects: Objects, pool: Pool[T], parse: Parser[T]
     ) -> tuple[dict[SessionName, Oid], list[str]]:
         """The tips that are commits of ours, which go into ``pool``: only their history is walked."""
         own: dict[SessionName, Oid] = {}
@@ -137,37 +225,67 @@ class History:
                 refused.append(f"{name}: its tip {oid[:12]} cannot be read; passed over")
             elif b"\nAI-Format: " in raw:
                 own[name] = oid
-                pool[oid] = _entry(oid, raw)
+                pool[oid] = parse(oid, raw)
             else:
                 refused.append(f"{names.ref_of(name)} points at {oid[:12]}, which is not a turn; passed over")
         return own, refused
 
-    def _walk(self, objects: Objects, pool: dict[Oid, _Entry]) -> None:
-        """Adds to ``pool`` every commit that is reachable from those in it; what cannot be read is left out.
+    def _walk(
+        self, objects: Objects, pool: Pool[T], newest: list[Oid], parse: Parser[T], known: Set[Oid] = frozenset()
+    ) -> None:
+        """Adds to ``pool`` every commit that is reachable from ``newest``, up to those that are in it or ``known``;
+        what cannot be read is left out.
 
-        All sessions go back together, a generation at a time: one process, and as many round trips as the
-        longest has turns.
+        All sessions go back together, a generation at a time. For each, git is waited for: where a few sessions are
+        long, it is asked at once for all that is left. It stops where something is missing, and what is then left
+        is read by generations all the same.
         """
-        newest = list(pool)
-        tried = set(pool)
-        # What is no oid is not asked for: a parent may be any text, of any length.
-        length = self._git.repository.oid_length
+        tried = {*pool, *known}
+        waits = WAITS
         while newest:
-            parents = (p for oid in newest for p in pool[oid].parents if len(p) == length)
-            asked = [p for p in dict.fromkeys(parents) if p not in tried]
-            tried.update(asked)
+            asked: dict[Oid, None] = {}
+            for oid in newest:
+                for parent in pool[oid][0]:
+                    if parent not in tried and self._is_oid(parent):
+                        asked[parent] = None
             newest = []
-            for name, answer in objects.read_all(asked, limit=COMMIT_LIMIT):
+            waits -= 0 < len(asked) < FEW
+            if waits == 0:
+                waits = -1
+                for oid, raw in self._git.reachable(asked, known, limit=COMMIT_LIMIT):
+                    if oid not in tried:
+                        pool[oid] = parse(oid, raw) if raw is not None else self._too_large(oid, parse)
+                        newest.append(oid)
+                tried.update(newest)
+                asked = {oid: None for oid in asked if oid not in tried}
+            tried.update(asked)
+            for name, answer in objects.read_all(list(asked), limit=COMMIT_LIMIT):
                 kind, raw = answer or ("", None)
                 if kind == "commit":
                     oid = Oid(name)
-                    pool[oid] = self._too_large(oid) if raw is None else _entry(oid, raw)
+                    pool[oid] = parse(oid, raw) if raw is not None else self._too_large(oid, parse)
                     newest.append(oid)
 
-    def _too_large(self, oid: Oid) -> _Entry:
+    def _is_oid(self, parent: Oid) -> bool:
+        # A parent may be any text, of any length, which git would take for an expression or an option.
+        return len(parent) == self._git.repository.oid_length and parent.isalnum()
+
+    def _too_large(self, oid: Oid, parse: Parser[T]) -> tuple[tuple[Oid, ...], T]:
         # What stands before it is read all the same, so its parents are asked of git.
         words = self._git.run("rev-list", "--parents", "-1", oid).out.decode("ascii", "replace").split()
-        return _Entry(parents=tuple(Oid(word) for word in words[1:]), commit=None, problem="it is too large")
+        return tuple(Oid(word) for word in words[1:]), parse(oid, None)[1]
+
+    def prompts(self, oids: Sequence[Oid]) -> Iterator[str]:
+        """What was asked in these turns, one after the other; nothing where that cannot be read."""
+        from gitsess.content import PROMPT
+
+        objects = self._git.start_objects()
+        try:
+            for _, answer in objects.read_all([f"{oid}:{PROMPT}" for oid in oids], limit=OBJECT_LIMIT):
+                kind, data = answer or ("", None)
+                yield data.decode("utf-8", "replace") if kind == "blob" and data is not None else ""
+        finally:
+            objects.close()
 
     def contents(self, turns: Iterable[Commit]) -> Iterator[tuple[Commit, Content]]:
         """The turns with what their trees hold, one at a time; raises FormatError for one that is broken."""
@@ -184,21 +302,12 @@ class History:
             objects.close()
 
 
-class _Entry(Value):
-    parents: tuple[Oid, ...]
-    commit: Commit | None
-    problem: str = ""
-    newer: bool = False
-
-
-def _entry(oid: Oid, raw: bytes) -> _Entry:
-    try:
-        decoded = commit.decode(oid, raw)
-    except NewerFormat as error:
-        return _Entry(parents=commit.parents_of(raw), commit=None, problem=str(error), newer=True)
-    except FormatError as error:
-        return _Entry(parents=commit.parents_of(raw), commit=None, problem=str(error))
-    return _Entry(parents=decoded.parents, commit=decoded)
+def _commit(oid: Oid, raw: bytes | None) -> tuple[tuple[Oid, ...], Commit | Entry]:
+    if raw is not None:
+        with contextlib.suppress(FormatError, NewerFormat):
+            decoded = commit.decode(oid, raw)
+            return decoded.parents, decoded
+    return read_entry(oid, raw)
 
 
 def reading_order(tip: Oid, parents: Mapping[Oid, Sequence[Oid]]) -> list[Oid]:
@@ -223,26 +332,23 @@ def reading_order(tip: Oid, parents: Mapping[Oid, Sequence[Oid]]) -> list[Oid]:
     return order
 
 
-def _session(name: SessionName, tip: Oid, pool: Mapping[Oid, _Entry], warnings: list[str]) -> Session:
-    order = reading_order(tip, _Parents(pool))
+def _session(name: SessionName, tip: Oid, pool: Pool[Commit | Entry], warnings: list[str]) -> Session:
+    order = _reachable(tip, pool)
     commits: list[Commit] = []
     corrections: dict[TurnId, Metrics] = {}
-    newer = False
+    unread: list[Entry] = []
     for oid in order:
-        entry = pool[oid]
-        newer = newer or entry.newer
-        if entry.commit is None:
-            if not entry.newer:
-                warnings.append(f"{name}: commit {oid[:12]} was passed over: {entry.problem}")
+        item = pool[oid][1]
+        if isinstance(item, Entry):
+            unread.append(item)
             continue
-        commits.append(entry.commit)
-        facts = entry.commit.facts
+        commits.append(item)
+        facts = item.facts
         if facts.kind == "correction" and facts.corrects is not None and facts.metrics is not None:
             corrections[facts.corrects] = facts.metrics
-    if any(parent not in pool for oid in order for parent in pool[oid].parents):
-        warnings.append(f"{name}: a part of its history is missing; 'git fsck' tells more")
-    if newer:
-        warnings.append(f"{name} was written by a newer gitsess and needs an upgrade to be read")
+    newer = any(item.newer for item in unread)
+    problems = [item.problem for item in unread if item.problem]
+    warnings += warnings_of(name, problems, missing=_gaps(order, pool), newer=newer)
     ids = [c.facts.session_id for c in commits if c.facts.session_id is not None]
     return Session(
         name=name,
@@ -254,14 +360,69 @@ def _session(name: SessionName, tip: Oid, pool: Mapping[Oid, _Entry], warnings: 
     )
 
 
+def warnings_of(name: SessionName, problems: Iterable[str], *, missing: bool, newer: bool) -> Iterator[str]:
+    """A line for everything that is wrong with a session's history."""
+    yield from (f"{name}: {problem}" for problem in problems)
+    if missing:
+        yield f"{name}: a part of its history is missing; 'git fsck' tells more"
+    if newer:
+        yield f"{name} was written by a newer gitsess and needs an upgrade to be read"
+
+
+class _Straight(NamedTuple):
+    """A line without merges: the commits after ``after``, a known tip or None, oldest first."""
+
+    after: Oid | None
+    order: list[Oid]
+    missing: bool
+
+
+def _straight(tip: Oid, pool: Pool[Any], known: Set[Oid]) -> _Straight | None:
+    """The line that leads to ``tip``; None where there is a merge in it."""
+    order: list[Oid] = []
+    oid = tip
+    while found := pool.get(oid):
+        order.append(oid)
+        parents = found[0]
+        if not parents:
+            return _Straight(None, order[::-1], missing=False)
+        if len(parents) > 1:
+            return None
+        oid = parents[0]
+    return _Straight(oid if oid in known else None, order[::-1], missing=oid not in known)
+
+
+def _strand(name: SessionName, tip: Oid, straight: _Straight | None, pool: Pool[Entry]) -> Strand:
+    if straight is None:
+        order = _reachable(tip, pool)
+        straight = _Straight(None, order, missing=_gaps(order, pool))
+    entries = [pool[oid][1] for oid in straight.order]
+    return Strand(
+        name=name,
+        tip=tip,
+        after=straight.after,
+        order=straight.order,
+        entries=entries,
+        missing=straight.missing,
+    )
+
+
+def _reachable(tip: Oid, pool: Pool[T]) -> list[Oid]:
+    return reading_order(tip, _Parents(pool))
+
+
+def _gaps(order: Iterable[Oid], pool: Pool[T]) -> bool:
+    return any(parent not in pool for oid in order for parent in pool[oid][0])
+
+
 class _Parents(Mapping[Oid, Sequence[Oid]]):
     """The pool seen as parents by commit, without a copy of it."""
 
-    def __init__(self, pool: Mapping[Oid, _Entry]) -> None:
+    def __init__(self, pool: Pool[Any]) -> None:
         self._pool = pool
 
     def __getitem__(self, oid: Oid) -> Sequence[Oid]:
-        return self._pool[oid].parents
+        return self._pool[oid][0]
 
     def __iter__(self) -> Iterator[Oid]:
         return iter(self._pool)

@@ -39,6 +39,14 @@ def parse_usd(text: str) -> Decimal:
     return Decimal(text)
 
 
+def plus(*amounts: Decimal) -> Decimal:
+    """The exact sum, whatever the caller's context would round."""
+    total = Decimal(0)
+    for amount in amounts:
+        total = _EXACT.add(total, amount)
+    return total
+
+
 def rounded(cost: Decimal) -> Decimal:
     """``cost``, half to even at the 18th digit after the point where it has more."""
     exponent = cost.as_tuple().exponent

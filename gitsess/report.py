@@ -4,76 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from typing import Protocol
 
-from gitsess.commit import Commit, Metrics
+from gitsess.commit import Commit
 from gitsess.errors import UsageError
 from gitsess.history import Session
-from gitsess.model import JSON, TokenUsage, TurnId
+from gitsess.model import JSON, Oid, SessionName, TokenUsage
 from gitsess.names import split
+from gitsess.tally import Entry, Outline, Sums, shared_out, within
 from gitsess.text import iso
 from gitsess.values import Value
 
 ACTIVE_DAYS = 30
 """A session is active when it was used within so many days."""
 SORTS = ("name", "date", "tokens", "cost")
-GROUPS = ("model", "command", "feature", "session", "day", "person", "agent", "task")
+GROUPS = ("model", "command", "feature", "session", "day", "person", "agent", "task", "repository")
 
 
-class Sums:
-    """Sums over turns. ``cost_usd`` is over those whose price is known; the others are ``unpriced_turns``.
+class Counted(Protocol):
+    """A session as the sums see it: read from the commits, or from the index where that knows its tip.
 
-    ``turns`` counts turns; a compaction adds its tokens and cost and is no turn.
+    ``key`` tells it from all others that are looked at, also those of its name in other repositories; ``repository``
+    is None where only one is looked at, or where it is in none.
     """
 
-    def __init__(self) -> None:
-        self.sessions: set[str] = set()
-        self.turns = 0
-        self.failed_turns = 0
-        self.usage = TokenUsage()
-        self.cost_usd = Decimal(0)
-        self.priced = 0
-        self.unpriced_turns = 0
-        self.duration_ms = 0
-
-    def add(self, session: str, turn: Commit, metrics: Metrics | None) -> None:
-        self.sessions.add(session)
-        if turn.facts.kind == "turn":
-            self.turns += 1
-            self.failed_turns += turn.facts.status == "error"
-        if metrics is None:
-            return
-        self.usage += metrics.usage
-        self.duration_ms += metrics.duration_ms or 0
-        if metrics.cost_usd is None:
-            self.unpriced_turns += 1
-        else:
-            self.cost_usd += metrics.cost_usd
-            self.priced += 1
-
     @property
-    def known_cost_usd(self) -> Decimal | None:
-        """The sum of what is known, or None where nothing is."""
-        return self.cost_usd if self.priced or not self.unpriced_turns else None
-
-    def json(self) -> dict[str, JSON]:
-        return {
-            "turns": self.turns,
-            "failed_turns": self.failed_turns,
-            "input_tokens": self.usage.input_tokens,
-            "output_tokens": self.usage.output_tokens,
-            "cache_read_tokens": self.usage.cache_read_tokens,
-            "cache_write_tokens": self.usage.cache_write_tokens,
-            "cost_usd": self.known_cost_usd,
-            "unpriced_turns": self.unpriced_turns,
-            "duration_ms": self.duration_ms,
-        }
+    def name(self) -> SessionName: ...
+    @property
+    def key(self) -> str: ...
+    @property
+    def repository(self) -> str | None: ...
+    @property
+    def tip(self) -> Oid | None: ...
+    @property
+    def outline(self) -> Outline: ...
+    def turns(self, since: float | None = None, until: float | None = None) -> list[Entry]: ...
 
 
 class Row(Value):
     """A session as ``list`` shows it. Dates are None for a session without turns."""
 
-    session: Session
+    session: Counted
     sums: Sums
     models: tuple[str, ...]
     created_at: datetime | None
@@ -101,36 +72,25 @@ class Row(Value):
         }
 
 
-def row_of(session: Session) -> Row:
+def row_of(session: Counted) -> Row:
     """The session's sums, dates, models (the newest first) and status."""
+    found = session.outline
     sums = Sums()
-    models: dict[str, None] = {}
-    last_used: datetime | None = None
-    for turn in session.counted():
-        metrics = session.metrics(turn)
-        sums.add(session.name, turn, metrics)
-        if metrics is not None:
-            models.pop(metrics.model, None)
-            models[metrics.model] = None
-        if turn.facts.kind == "turn" and (last_used is None or turn.committed_at > last_used):
-            last_used = turn.committed_at
-    first = session.commits[0] if session.commits else None
+    if found.newer:
+        return Row(session=session, sums=sums, models=(), created_at=None, last_used=None, status="newer")
+    sums.merge(session.key, found.sums)
     return Row(
         session=session,
         sums=sums,
-        models=tuple(reversed(models)),
-        created_at=None if first is None else first.authored_at,
-        last_used=last_used or (None if first is None else first.committed_at),
-        status=_status(session),
+        models=found.models,
+        created_at=_moment(found.began),
+        last_used=_moment(found.ended if found.used is None else found.used),
+        status="completed" if found.mark == "completed" else "open",
     )
 
 
-def _status(session: Session) -> str:
-    """``completed`` by the newest event that says so, ``newer`` where an upgrade is needed, else ``open``."""
-    if session.newer:
-        return "newer"
-    marks = [c.facts.event for c in session.commits if c.facts.event in ("started", "completed", "reopened")]
-    return "completed" if marks[-1:] == ["completed"] else "open"
+def _moment(seconds: int | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def sort_rows(rows: Iterable[Row], by: str) -> list[Row]:
@@ -145,23 +105,40 @@ def sort_rows(rows: Iterable[Row], by: str) -> list[Row]:
     return ordered if by == "name" else sorted(ordered, key=keys[by])
 
 
-def total_of(sessions: Iterable[Session]) -> Sums:
+def total_of(sessions: Iterable[Counted]) -> Sums:
     """Sums over sessions; a turn that two of them share, as a fork does, is counted once."""
     sums = Sums()
-    for session, turn, metrics in distinct(sessions):
-        sums.add(session.name, turn, metrics)
+    for session, outline, turns in distinct(sessions):
+        if turns is None:
+            sums.merge(session.key, outline.sums)
+        elif turns:
+            sums.add(session.key, turns)
     return sums
 
 
-def distinct(sessions: Iterable[Session]) -> Iterator[tuple[Session, Commit, Metrics | None]]:
-    """Every turn and compaction once, with its metrics as corrected."""
-    seen: set[tuple[str | None, TurnId | None]] = set()
-    for session in sessions:
-        for turn in session.counted():
-            key = (session.session_id, turn.facts.turn_id)
-            if key not in seen:
-                seen.add(key)
-                yield session, turn, session.metrics(turn)
+def shared_ids(outlines: Iterable[Outline]) -> set[str | None]:
+    """The session ids that more than one session has, as forks do. Sessions without one are held for forks too."""
+    seen: set[str | None] = set()
+    twice: set[str | None] = {None}
+    for outline in outlines:
+        (twice if outline.session_id in seen else seen).add(outline.session_id)
+    return twice
+
+
+def distinct(sessions: Iterable[Counted]) -> Iterator[tuple[Counted, Outline, list[Entry] | None]]:
+    """Every turn and compaction once: what a session has besides those before it, None where that is all it has."""
+    outlined = [(session, session.outline) for session in sessions]
+    shared = shared_ids(outline for _, outline in outlined)
+    seen: set[tuple[str | None, str | None]] = set()
+    for session, outline in outlined:
+        if outline.newer:
+            continue
+        if outline.session_id not in shared:
+            yield session, outline, None
+            continue
+        fresh = [entry for entry in session.turns() if (outline.session_id, entry.turn_id) not in seen]
+        seen.update((outline.session_id, entry.turn_id) for entry in fresh)
+        yield session, outline, fresh
 
 
 class Stats(Value):
@@ -180,7 +157,7 @@ class Stats(Value):
 
 
 def stats_of(
-    sessions: Sequence[Session],
+    sessions: Sequence[Counted],
     *,
     now: datetime,
     by: str | None = None,
@@ -189,63 +166,63 @@ def stats_of(
 ) -> Stats:
     """Sums over the turns that ended in [since, until); sessions without such a turn do not count."""
     total, groups = Sums(), dict[str, Sums]()
-    newest: dict[str, datetime] = {}
-    for session, turn, metrics in distinct(sessions):
-        ended = turn.committed_at
-        if (since is not None and ended < since) or (until is not None and ended >= until):
+    newest: list[int] = []
+    span = (None if since is None else since.timestamp(), None if until is None else until.timestamp())
+    whole = by is None and since is None and until is None
+    for session, outline, turns in distinct(sessions):
+        if turns is None and whole:
+            if outline.newest is not None:
+                newest.append(outline.newest)
+                total.merge(session.key, outline.sums)
             continue
-        total.add(session.name, turn, metrics)
-        newest[session.name] = max(ended, newest.get(session.name, ended))
+        found = session.turns(*span) if turns is None else within(turns, *span)
+        if found:
+            newest.append(max(entry.committed_at for entry in found))
+            total.add(session.key, found)
         if by is not None:
-            for key, part in _parts(session, turn, metrics, by):
-                groups.setdefault(key, Sums()).add(session.name, turn, part)
+            for key, items in _groups(session, found, by).items():
+                groups.setdefault(key, Sums()).add(session.key, items)
     ordered = sorted(groups.items(), key=lambda item: item[0])
     if by != "day":
         ordered.sort(key=lambda item: (-item[1].cost_usd, -item[1].usage.total_tokens))
-    horizon = now - timedelta(days=ACTIVE_DAYS)
+    horizon = (now - timedelta(days=ACTIVE_DAYS)).timestamp()
     return Stats(
         total=total,
         sessions=len(newest),
-        active_sessions=sum(when >= horizon for when in newest.values()),
+        active_sessions=sum(when >= horizon for when in newest),
         by=None if by is None else tuple(ordered),
     )
 
 
-def _parts(session: Session, turn: Commit, metrics: Metrics | None, by: str) -> Iterator[tuple[str, Metrics | None]]:
-    """The key that a turn counts under; by model, a turn of several models counts under each in part."""
+def _groups(session: Counted, turns: Sequence[Entry], by: str) -> dict[str, list[Entry]]:
+    """Turns by the key that they count under; by model, a turn of several models counts under each in part."""
+    groups: dict[str, list[Entry]] = {}
     if by == "model":
-        lines = metrics.lines if metrics is not None else ()
-        priced = [line.cost_usd is not None for line in lines]
-        if (
-            metrics is None
-            or len({line.model for line in lines}) < 2
-            or (metrics.cost_usd is not None and not all(priced))
-        ):
-            yield (metrics.model if metrics is not None else "unknown"), metrics
-            return
-        for line in lines:
-            yield (
-                line.model,
-                Metrics(
-                    model=line.model,
-                    usage=line.usage,
-                    requests=line.requests,
-                    duration_ms=metrics.duration_ms if line is lines[0] else None,
-                    cost_usd=line.cost_usd,
-                ),
-            )
-        return
-    command, feature = split(session.name)
-    keys = {
-        "command": command,
-        "feature": feature or session.name,
-        "session": session.name,
-        "day": f"{turn.committed_at:%Y-%m-%d}",
-        "person": turn.committer.name,
-        "agent": (turn.facts.agent or "unknown").partition("/")[0],
-        "task": turn.facts.task or "(none)",
-    }
-    yield keys[by], metrics
+        for entry in turns:
+            for part in shared_out(entry):
+                groups.setdefault("unknown" if part.model is None else part.model, []).append(part)
+    elif by in _KEYS:
+        key = _KEYS[by]
+        for entry in turns:
+            groups.setdefault(key(entry), []).append(entry)
+    elif turns:
+        command, feature = split(session.name)
+        keys = {
+            "command": command,
+            "feature": feature or session.name,
+            "session": session.name,
+            "repository": session.repository or "(a folder)",
+        }
+        groups[keys[by]] = list(turns)
+    return groups
+
+
+_KEYS: dict[str, Callable[[Entry], str]] = {
+    "day": lambda entry: f"{datetime.fromtimestamp(entry.committed_at, UTC):%Y-%m-%d}",
+    "person": lambda entry: entry.person,
+    "agent": lambda entry: (entry.agent or "unknown").partition("/")[0],
+    "task": lambda entry: entry.task or "(none)",
+}
 
 
 def turn_json(session: Session, item: Commit) -> dict[str, JSON]:

@@ -8,17 +8,17 @@ what was saved, and it is negative where more was written than was ever read bac
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 from gitsess import turns
+from gitsess.commit import Commit
 from gitsess.errors import FormatError
 from gitsess.history import History, Session
-from gitsess.model import JSON, TokenUsage
-from gitsess.report import distinct
+from gitsess.model import JSON, TokenUsage, TurnId
 
 AGENT = "anthropic-api"
 
@@ -72,8 +72,8 @@ def savings_of(
     """
     wanted = [
         turn
-        for _, turn, metrics in distinct(sessions)
-        if metrics is not None
+        for turn in _distinct(sessions)
+        if turn.facts.metrics is not None
         and turn.facts.agent == AGENT
         and (since is None or turn.committed_at >= since)
         and (until is None or turn.committed_at < until)
@@ -83,6 +83,17 @@ def savings_of(
         if content.params is not None:
             found = _added(found, content.requests, price, turn.authored_at)
     return found
+
+
+def _distinct(sessions: Iterable[Session]) -> Iterator[Commit]:
+    """Every turn and compaction once, as the sums have them."""
+    seen: set[tuple[str | None, TurnId | None]] = set()
+    for session in sessions:
+        for turn in session.counted():
+            key = (session.session_id, turn.facts.turn_id)
+            if key not in seen:
+                seen.add(key)
+                yield turn
 
 
 def _added(found: Savings, requests: Iterable[Any], price: turns.Pricer, at: datetime) -> Savings:

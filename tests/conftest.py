@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from gitsess.gitcli import Git, discover
 from gitsess.history import Session
@@ -26,6 +27,10 @@ PROGRAM = (sys.executable, "-c", "from gitsess.cli.entry import script; script()
 
 _KEPT = ("PATH", "LANG", "TMPDIR", "SYSTEMROOT", "PYTHONPATH", "COVERAGE_PROCESS_START", "VIRTUAL_ENV")
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+# No test times anything, so no example has a deadline either.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

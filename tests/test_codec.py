@@ -33,9 +33,6 @@ from gitsess.text import SUBJECT_COLUMNS, UNSAFE, printable, subject, width
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NOBODY = Oid("0" * 40)
 EMPTY_TREE = Oid("4b825dc642cb6eb9a060e54bf8d69288fbee4904")
-# No test times anything, so no example has a deadline either.
-settings.register_profile("codec", deadline=None)
-settings.load_profile("codec")
 
 # --- what the codecs are fed ---------------------------------------------------------------------------------
 

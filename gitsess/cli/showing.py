@@ -16,6 +16,7 @@ from gitsess.content import Content, messages_of
 from gitsess.errors import NotFound
 from gitsess.history import History, Session
 from gitsess.model import JSON
+from gitsess.report import Row
 from gitsess.text import ago, clip, iso, one_line, plural, printable, short_count, short_duration, short_usd
 
 TOOL_LINES = 12
@@ -39,9 +40,9 @@ def _numbers(items: Sequence[Commit]) -> str:
     return f"{min(numbers)} to {max(numbers)}" if numbers else "none"
 
 
-def full_json(history: History, session: Session, items: Sequence[Commit], *, full: bool) -> dict[str, JSON]:
+def full_json(history: History, session: Session, row: Row, items: Sequence[Commit], *, full: bool) -> dict[str, JSON]:
     """A session with its turns; with prompts, answers and messages where ``full``."""
-    value = report.row_of(session).json()
+    value = row.json()
     entries: list[JSON] = []
     if full:
         for item, content in history.contents(items):
@@ -57,10 +58,10 @@ def full_json(history: History, session: Session, items: Sequence[Commit], *, fu
 
 
 def session_lines(
-    history: History, session: Session, items: Sequence[Commit], *, full: bool, now: datetime, look: Style
+    history: History, session: Session, row: Row, items: Sequence[Commit], *, full: bool, now: datetime, look: Style
 ) -> Iterator[str]:
     """The text of ``show``."""
-    yield from _head(session, now, look)
+    yield from _head(row, now, look)
     yield ""
     if not full:
         yield from _turn_table(session, items, now, look)
@@ -71,13 +72,12 @@ def session_lines(
         yield from _turn(session, item, content, look)
 
 
-def _head(session: Session, now: datetime, look: Style) -> Iterator[str]:
-    row = report.row_of(session)
+def _head(row: Row, now: datetime, look: Style) -> Iterator[str]:
     sums = row.sums
     used = "" if row.last_used is None else f", last used {ago(row.last_used, now)}"
     begun = "" if row.created_at is None else f", begun {row.created_at:%Y-%m-%d}"
     status = "" if row.status == "open" else f" ({row.status})"
-    yield f"{look.bold(session.name)}{status}  {plural(sums.turns, 'turn')}{begun}{used}"
+    yield f"{look.bold(row.session.name)}{status}  {plural(sums.turns, 'turn')}{begun}{used}"
     usage = sums.usage
     parts = [
         f"{short_count(usage.prompt_tokens)} in ({short_count(usage.cache_read_tokens)} cached)",
