@@ -36,7 +36,7 @@ class Appended(Value):
     existed: bool
 
 
-class _Parent(Value):
+class Parent(Value):
     """What the commit after it must know of a commit."""
 
     oid: Oid
@@ -61,7 +61,7 @@ class Appender:
         self._store = store
         self._lock = git.repository.state_dir / "lock"
         self._known: dict[SessionName, _Known] = {}
-        self._tips: dict[Oid, _Parent] = {}
+        self._tips: dict[Oid, Parent] = {}
 
     def check(self, session: SessionName) -> None:
         """Raises NotASession or NewerFormat where no append to ``session`` can work."""
@@ -93,14 +93,12 @@ class Appender:
                 parent = None if tip is None else self._parent(session, tip)
                 if tree is None:
                     tree = self._store.write_tree(draft.files)
-                facts, committed_at, data = _on(parent, draft, tree)
+                facts, committed_at, data = commit_on(parent, draft, tree)
                 oid = self._store.write_commit(data)
                 last_tip = tip
                 try:
                     if self._store.swap(ref, oid, tip):
-                        self._tips = {
-                            oid: _Parent(oid=oid, seq=facts.seq, epoch=facts.epoch, committed_at=committed_at)
-                        }
+                        self._tips = {oid: Parent(oid=oid, seq=facts.seq, epoch=facts.epoch, committed_at=committed_at)}
                         self._learn(session, oid, facts.turn_id, tip)
                         return Appended(oid=oid, existed=False)
                     complaint = f"{ref} keeps moving"
@@ -112,7 +110,7 @@ class Appender:
                 attempt += 1
                 time.sleep(random.uniform(0.0005, 0.002) * min(attempt, 20))
 
-    def _parent(self, session: SessionName, tip: Oid) -> _Parent:
+    def _parent(self, session: SessionName, tip: Oid) -> Parent:
         known = self._tips.get(tip)
         if known is not None:
             return known
@@ -125,7 +123,7 @@ class Appender:
                 f"{ref_of(session)} points at {tip[:12]}, which is not a turn ({error}); nothing was changed"
             ) from None
         facts, committed_at = decoded.facts, decoded.committed_at
-        parent = _Parent(oid=tip, seq=facts.seq, epoch=facts.epoch, committed_at=committed_at)
+        parent = Parent(oid=tip, seq=facts.seq, epoch=facts.epoch, committed_at=committed_at)
         self._tips = {tip: parent}
         return parent
 
@@ -189,7 +187,7 @@ class Appender:
         return turns, commits
 
 
-def _on(parent: _Parent | None, draft: Draft, tree: Oid) -> tuple[Facts, datetime, bytes]:
+def commit_on(parent: Parent | None, draft: Draft, tree: Oid) -> tuple[Facts, datetime, bytes]:
     """The draft's commit on top of ``parent``: its facts, when it was committed, and its bytes."""
     facts, committed_at = draft.facts, draft.committed_at
     if parent is None:

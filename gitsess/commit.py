@@ -283,6 +283,13 @@ def parents_of(raw: bytes) -> tuple[Oid, ...]:
     return tuple(Oid(line[7:].decode("ascii", "replace")) for line in lines if line.startswith(b"parent "))
 
 
+def tree_of(raw: bytes) -> Oid | None:
+    """The tree of any commit, ours or not; None where it names none."""
+    line, _, _ = raw.partition(b"\n")
+    name = line[5:].decode("ascii", "replace")
+    return Oid(name) if line.startswith(b"tree ") and _OID.fullmatch(name) else None
+
+
 def _headers(head: bytes) -> tuple[Oid, tuple[Oid, ...], tuple[Person, datetime], tuple[Person, datetime]]:
     tree: Oid | None = None
     parents: list[Oid] = []

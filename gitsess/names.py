@@ -93,6 +93,11 @@ def split(name: str) -> tuple[str, str]:
     return command, feature
 
 
+def with_suffix(name: SessionName, suffix: str) -> SessionName:
+    """``<name>-<suffix>``, the name cut where the whole would be too long, and its end cleaned again."""
+    return SessionName(f"{_trimmed(name[: MAX_LENGTH - 1 - len(suffix)])}-{suffix}")
+
+
 def ref_of(name: SessionName) -> str:
     return REF_PREFIX + name
 
