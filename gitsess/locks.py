@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from gitsess.errors import Locked, StoreError
@@ -27,7 +27,7 @@ _POLL_S = 0.01
 
 
 @contextmanager
-def flock(path: Path, *, shared: bool, wait_s: float) -> Iterator[None]:
+def flock(path: str | Path, *, shared: bool, wait_s: float) -> Iterator[None]:
     """Holds ``path``'s flock; raises Locked after ``wait_s`` seconds, StoreError where it cannot be opened.
 
     Without flock (Windows) refs are still moved by compare-and-swap; only pruning beside it is unguarded.
@@ -36,7 +36,7 @@ def flock(path: Path, *, shared: bool, wait_s: float) -> Iterator[None]:
         yield
         return
     try:
-        make_private(path.parent)
+        make_private(os.path.dirname(path))
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StoreError(f"{path} cannot be opened: {error.strerror}") from None
@@ -57,28 +57,31 @@ def flock(path: Path, *, shared: bool, wait_s: float) -> Iterator[None]:
         os.close(handle)
 
 
-def make_private(folder: Path) -> None:
+def make_private(folder: str | Path) -> None:
     """Makes ``folder`` and what is missing above it, 0700."""
-    if not folder.is_dir():
-        make_private(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
+    if folder and not os.path.isdir(folder):
+        make_private(os.path.dirname(folder))
+        with suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
 
 
-def write_private(path: Path, data: bytes) -> None:
+def write_private(path: str | Path, data: bytes) -> None:
     """Writes ``path``, 0600, whole or not at all: a synced temporary file, then a rename, then the folder synced."""
-    make_private(path.parent)
-    temporary = path.with_name(f"t.{path.name}.{os.getpid()}")
+    above, name = os.path.split(path)
+    make_private(above)
+    temporary = os.path.join(above, f"t.{name}.{os.getpid()}.{os.urandom(4).hex()}")
     handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with open(handle, "wb") as out:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-        temporary.replace(path)
+        os.replace(temporary, path)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(temporary)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    folder = os.open(above, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

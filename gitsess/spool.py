@@ -1,36 +1,63 @@
 """The spool: turns that are paid for and not yet commits, one JSON file each.
 
-    <git common dir>/ai-sessions/spool/<time>-<number>-<turn id>.json  waiting
+    <git common dir>/ai-sessions/spool/<time>-<number>-<turn id>.json  a turn that waits
+    <git common dir>/ai-sessions/spool/<any name>.commit               a code commit that was made, from the hook
     <git common dir>/ai-sessions/spool/failed/                         can never be appended; kept
     $XDG_STATE_HOME/gitsess/spool/…                                    where the first cannot be written
 
 A file is ``{"v":1, "repository": <common dir>, "session": …, "turn": {…}}``; ``turn`` is an input of
 ``record`` with its ``turn_id`` fixed. Files are 0600 and appear by rename; their order means nothing
 beyond the order in which they are tried.
+
+A ``.commit`` file is lines of ``<key> <value>``, which a shell writes without a thought of quoting: ``commit`` (full
+oid), ``parent`` (each), ``branch`` (a full ref, or ``HEAD``) and ``worktree`` (as ``AI-Worktree``); then an empty line,
+and the names of the sessions that had turns there. When it was last written is when the commit was made.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gitsess import strictjson
 from gitsess.errors import FormatError, NewerFormat
 from gitsess.locks import make_private, write_private
-from gitsess.model import JSONObject
+from gitsess.model import JSONObject, Oid, SessionName
+from gitsess.names import is_valid
 from gitsess.values import Value
+from gitsess.worktree import is_name
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = 1
+COMMIT_SUFFIX = ".commit"
+_SUFFIXES = (".json", COMMIT_SUFFIX)
+_MAX_COMMIT_BYTES = 1 << 20
+_OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_MAX_SECONDS = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
+_TICK = timedelta(milliseconds=10)
+"""How far the clock of files may be behind the one that turns are timed by."""
 
 
 class Spooled(Value):
     path: Path
     session: str
     turn: JSONObject
+
+
+class Made(Value):
+    """A code commit that the hook saw made: ``at`` when, ``sessions`` those marked in its worktree then."""
+
+    path: Path
+    commit: Oid
+    worktree: str
+    branch: str | None
+    sessions: tuple[SessionName, ...]
+    at: datetime
 
 
 class Spool:
@@ -62,8 +89,8 @@ class Spool:
         return path
 
     def waiting(self) -> list[Path]:
-        """Files that wait to be appended here, in the order to try them. One or two directory reads."""
-        return sorted(self._files(), key=lambda path: path.name)
+        """Files that wait here, in the order to try them: turns, then commits. One or two directory reads."""
+        return sorted(self._files(), key=lambda path: (path.suffix == COMMIT_SUFFIX, path.name))
 
     def _files(self, below: str = "") -> list[Path]:
         found = _files_in(os.path.join(self._folder, below))
@@ -93,6 +120,33 @@ class Spool:
             raise FormatError(f"{path.name} holds no turn")
         return Spooled(path=path, session=session, turn=turn)
 
+    @staticmethod
+    def read_commit(path: Path) -> Made:
+        """The commit in ``path``; raises FormatError for a broken file, FileNotFoundError for one that is gone."""
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(handle, "rb") as file:
+            text = file.read(_MAX_COMMIT_BYTES).decode("utf-8", "replace")
+            seconds, rest = divmod(os.fstat(file.fileno()).st_mtime_ns // 1_000_000, 1000)
+        head, _, names = text.partition("\n\n")
+        found: dict[str, str] = {}
+        for line in head.split("\n"):
+            key, _, value = line.partition(" ")
+            found.setdefault(key, value)
+        commit, worktree = found.get("commit", ""), found.get("worktree", "")
+        if _OID.fullmatch(commit) is None or not is_name(worktree):
+            raise FormatError(f"{path.name} holds no commit")
+        if not 0 <= seconds < _MAX_SECONDS:
+            raise FormatError(f"{path.name} has no date that a commit could have")
+        branch = found.get("branch", "")
+        return Made(
+            path=path,
+            commit=Oid(commit),
+            worktree=worktree,
+            branch=branch.removeprefix("refs/heads/") if branch.startswith("refs/heads/") else None,
+            sessions=tuple(SessionName(name) for name in dict.fromkeys(names.split("\n")) if is_valid(name)),
+            at=datetime.fromtimestamp(seconds, UTC) + timedelta(milliseconds=rest) + _TICK,
+        )
+
     def discard(self, path: Path) -> None:
         path.unlink(missing_ok=True)
 
@@ -106,11 +160,22 @@ class Spool:
     def failed(self) -> Iterator[Path]:
         yield from self._files("failed")
 
+    def unfinished(self, *, before: datetime) -> list[Path]:
+        """Files that nobody has finished writing, nor written to since ``before``, in the repository's own folder."""
+        from pathlib import Path
+
+        try:
+            with os.scandir(self._folder) as entries:
+                found = [e for e in entries if e.is_file(follow_symlinks=False) and not e.name.endswith(_SUFFIXES)]
+                return sorted(Path(e.path) for e in found if e.stat().st_mtime < before.timestamp())
+        except OSError:
+            return []
+
 
 def _files_in(folder: str) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            found = [e.name for e in entries if e.name.endswith(".json") and e.is_file(follow_symlinks=False)]
+            found = [e.name for e in entries if e.name.endswith(_SUFFIXES) and e.is_file(follow_symlinks=False)]
     except OSError:
         return []
     if not found:

@@ -610,7 +610,7 @@ for words in (["record", "warm", "up"], ["list"], ["list", "--json"]):
     sys.stdout, sys.stderr = io.TextIOWrapper(io.BytesIO()), io.TextIOWrapper(io.BytesIO())
     assert main(words) == 0
 sys.stdin, sys.stdout, sys.stderr = streams
-import gitsess.store.plumbing, tempfile
+import gitsess.store.plumbing, sqlite3, tempfile
 os.chdir(sys.argv[2])
 if os.getuid() == 0:
     os.setgroups([])
