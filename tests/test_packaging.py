@@ -95,13 +95,14 @@ def editable(tmp_path_factory: pytest.TempPathFactory) -> Installed:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
-    """Code, py.typed, the hooks and the shared files travel in the wheel; tests do not; hooks can be run."""
+    """Code, py.typed, hooks, scripts and the shared files travel in the wheel; tests do not; hooks can be run."""
     with zipfile.ZipFile(next(built.glob("*.whl"))) as archive:
         names = set(archive.namelist())
-        hooks = {path.name for path in (ROOT / "hooks").iterdir()}
-        assert hooks
-        for hook in hooks:
-            assert archive.getinfo(f"gitsess/hooks/{hook}").external_attr >> 16 & 0o111
+        for folder in ("hooks", "scripts"):
+            files = {path.name for path in (ROOT / folder).iterdir()}
+            assert files
+            for file in files:
+                assert archive.getinfo(f"gitsess/{folder}/{file}").external_attr >> 16 & 0o111
     data = f"gitsess-{__version__}.data/data/"
     assert {f"{data}{name}" for name in SHARED} | {"gitsess/py.typed", "gitsess/cli/entry.py"} <= names
     tops = {name.partition("/")[0] for name in names}
@@ -113,6 +114,7 @@ def test_the_sdist_holds_what_a_packager_needs(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = ["README.md", "LICENSE", "CHANGELOG.md", "Makefile", "requirements-dev.lock", ".ci/run", "hooks/spool"]
+    needed += ["scripts/ai-session.sh"]
     needed += ["tests/conftest.py", "tests/test_packaging.py", "docs/architecture.md", *SHARED.values()]
     assert set(needed) <= names
     assert not any(name.startswith((".venv", "dist", ".mypy_cache")) or name.endswith(".pyc") for name in names)
@@ -157,6 +159,15 @@ def test_each_kind_of_installation_finds_its_own_hooks(wheel: Installed, editabl
     assert os.access(found / "spool", os.X_OK)
     found = Path(run(editable.python, "-c", code, cwd=tmp_path, env=editable.env).strip())
     assert found == ROOT / "hooks" == hooks_dir()
+
+
+def test_each_kind_of_installation_writes_the_scripts(wheel: Installed, editable: Installed, tmp_path: Path) -> None:
+    """What 'scripts install' writes is the file of the checkout, and it can be run."""
+    for number, installed in enumerate((wheel, editable)):
+        folder = tmp_path / str(number)
+        run("git", "ai-session", "scripts", "install", folder, cwd=tmp_path, env=installed.env)
+        assert (folder / "ai-session.sh").read_bytes() == (ROOT / "scripts/ai-session.sh").read_bytes()
+        assert "Total sessions: 0" in run(folder / "ai-session.sh", "list", cwd=tmp_path, env=installed.env)
 
 
 def test_the_lock_has_what_pyproject_asks_for() -> None:
@@ -214,5 +225,5 @@ def test_make_says_in_one_line_what_is_missing(python: str, target: str, tmp_pat
 
 
 def test_the_files_that_are_run_can_be_run() -> None:
-    for name in (".ci/run", ".ci/venv", "hooks/spool"):
+    for name in (".ci/run", ".ci/venv", "hooks/spool", "scripts/ai-session.sh"):
         assert os.access(ROOT / name, os.X_OK), name
