@@ -29,6 +29,8 @@ MAX_TOKENS = 10**12
 """Tokens in one count past which it is no measurement but a mistake."""
 MAX_COST_USD = 10**9
 """The same for the cost of one turn."""
+AHEAD = timedelta(days=1)
+"""How far another machine's clock may be ahead of this one."""
 
 _HEADERS = 64 * 1024
 """Bytes left to the lines of a commit that stand before its message."""
@@ -138,6 +140,8 @@ def parse(value: JSON, *, now: datetime, spooled: bool = False) -> Turn:
         raise FormatError("'duration_ms' leads out of range") from None
     if started_at.year < 1970:
         raise FormatError("'duration_ms' leads to before 1970")
+    if not spooled and ended_at > now + AHEAD:
+        raise FormatError("'ended_at' is in the future: every turn after it would get its date")
     if started_at > ended_at:
         raise FormatError("'started_at' is after 'ended_at'")
     if duration_ms is None and not spooled and "started_at" in value and "ended_at" in value:

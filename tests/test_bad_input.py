@@ -147,6 +147,7 @@ BAD_LINES: list[tuple[bytes, str]] = [
     (b'{"prompt":"x","started_at":"9999-12-31T23:59:59Z","duration_ms":9999}', "'duration_ms'"),
     (b'{"prompt":"x","ended_at":"1970-01-01T00:00:00Z","duration_ms":9999}', "1970"),
     (b'{"prompt":"x","ended_at":"yesterday"}', "'ended_at'"),
+    (b'{"prompt":"x","ended_at":"9999-01-01T00:00:00Z"}', "'ended_at' is in the future"),
     (b'{"prompt":"x","ended_at":"0001-01-01T00:00:00+23:59"}', "'ended_at'"),
     (b'{"prompt":"x","started_at":"2026-03-02","ended_at":"2026-03-01"}', "'started_at' is after"),
     (b"[" * 100_000, "nested too deeply"),
@@ -454,3 +455,19 @@ def test_turns_are_recorded_though_nobody_reads_their_oids(repo: Repo) -> None:
     assert err == ""
     assert code in (0, 141)
     assert len(repo.session("plan-x").commits) == 5
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "words", [["list"], ["stats", "--by", "model"], ["show", "plan-auth"], ["record", "plan", "auth"]]
+)
+def test_a_stream_that_is_closed_is_one_that_leads_nowhere(repo: Repo, closed: str, words: list[str]) -> None:
+    """No traceback, no file that is written into by mistake, and what is on standard input is recorded."""
+    repo.record("plan-auth", {"prompt": "one"})
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *PROGRAM, *words]
+    done = subprocess.run(command, cwd=repo.path, input=b'{"prompt":"two"}', capture_output=True, check=False)
+    assert done.returncode == 0
+    assert done.stderr == b""
+    fed = words[0] == "record" and "<" not in closed
+    assert len(repo.session("plan-auth").commits) == (2 if fed else 1)
+    repo.fsck()

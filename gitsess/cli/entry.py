@@ -15,7 +15,29 @@ def script() -> None:
     """The console script."""
     # Reading makes many values and no cycles, among which the collector would spend a third of the time.
     gc.set_threshold(100_000)
+    _open_standard_streams()
     sys.exit(main(sys.argv[1:]))
+
+
+def _open_standard_streams() -> None:
+    """Opens those of the three that are closed on nothing, as git does.
+
+    Python has None in their place, and the next file that is opened would take their number: a program that is
+    started then would write into it.
+    """
+    if sys.stdin is not None and sys.stdout is not None and sys.stderr is not None:
+        return
+    import os
+
+    # They take the lowest numbers that are free.
+    while os.open(os.devnull, os.O_RDWR) < 2:
+        pass
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open as long as the process is
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def main(argv: Sequence[str]) -> int:

@@ -284,7 +284,7 @@ def _dry_run(prepared: Prepared, around: Surroundings) -> int:
     print(f"cost: {cost}, with an answer of {prepared.answer_tokens:,} tokens")
     for line in prepared.notes:
         print(f"note: {line}")
-    print("nothing was sent")
+    print("no answer was asked for")
     return 0
 
 
