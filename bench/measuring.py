@@ -93,18 +93,22 @@ class World:
     """``git-ai-session`` as a console script starts it, byte-compiled."""
     python: str
 
-    def run(self, *command: str, cwd: Path, environment: Mapping[str, str] | None = None) -> bytes:
+    def run(
+        self, *command: str, cwd: Path, environment: Mapping[str, str] | None = None, stdin: bytes | None = None
+    ) -> bytes:
         """A command's standard output."""
-        return self._done(command, cwd, environment).stdout
+        return self._done(command, cwd, environment, stdin).stdout
 
     def errors(self, *command: str, cwd: Path) -> str:
         """What a command wrote to standard error."""
         return self._done(command, cwd, None).stderr.decode("utf-8", "replace")
 
     def _done(
-        self, command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None
+        self, command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None, stdin: bytes | None = None
     ) -> subprocess.CompletedProcess[bytes]:
-        done = subprocess.run(command, cwd=cwd, env=environment or self.environment, capture_output=True, check=False)
+        done = subprocess.run(
+            command, cwd=cwd, env=environment or self.environment, input=stdin, capture_output=True, check=False
+        )
         if done.returncode:
             raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.decode('utf-8', 'replace')}")
         return done

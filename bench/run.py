@@ -26,7 +26,7 @@ from pathlib import Path
 import pygit2
 
 import gitsess
-from bench import appends, memory, reading, redaction, startup, storage
+from bench import appends, commits, index, memory, mirror, reading, redaction, startup, storage, transfer
 from bench.measuring import MISSED, World, compiled, file_system
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,10 +34,14 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[str]]] = {
     "startup": startup.report,
     "append": appends.report,
     "record": appends.stream,
+    "commits": commits.report,
     "storage": storage.report,
     "memory": memory.report,
     "reading": reading.report,
+    "index": index.report,
+    "mirror": mirror.report,
     "redaction": redaction.report,
+    "transfer": transfer.report,
 }
 _SCRIPT = """#!{python}
 import re
@@ -95,6 +99,7 @@ def make_world(folder: Path) -> World:
         "TZ": "UTC",
     }
     compiled(Path(gitsess.__file__).parent, folder / "site" / "gitsess")
+    shutil.copytree(ROOT / "hooks", folder / "site" / "gitsess" / "hooks")
     program = folder / "git-ai-session"
     program.write_text(_SCRIPT.format(python=sys.executable), encoding="utf-8")
     program.chmod(0o755)

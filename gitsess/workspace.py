@@ -11,7 +11,7 @@ says that neither worked and the caller still holds it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
@@ -32,16 +32,21 @@ from gitsess.history import History
 from gitsess.locks import flock
 from gitsess.model import Oid, SessionName, TokenUsage
 from gitsess.names import session_name
-from gitsess.spool import Spool
+from gitsess.spool import COMMIT_SUFFIX, Spool
 from gitsess.values import Value
+from gitsess.worktree import InUse, Worktree
 
 # Looking needs none of what writing does, and starts in half the time without it.
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gitsess.accounts import Accounts
     from gitsess.append import Appender
     from gitsess.config import Settings
+    from gitsess.history import Ledger
+    from gitsess.mirroring import Mirroring
     from gitsess.redact import Redactor
+    from gitsess.report import Counted
     from gitsess.store import Store
     from gitsess.turns import Turn
 
@@ -67,6 +72,14 @@ class Surroundings(Value):
     def cache_home(self) -> str | None:
         return self._base("XDG_CACHE_HOME", ".cache")
 
+    @property
+    def session_dir(self) -> str | None:
+        """``SESSION_DIR``, else ``~/.ai-sessions``: a folder for each session, of the shell tool's or the mirror's."""
+        given = self.environment.get("SESSION_DIR", "")
+        if given:
+            return given
+        return None if self.home is None else os.path.join(self.home, ".ai-sessions")
+
     def _base(self, variable: str, below_home: str) -> str | None:
         # The XDG rule: a relative path is no setting.
         given = self.environment.get(variable, "")
@@ -86,10 +99,12 @@ class Recorded(Value):
 
 
 class Drained:
-    """What a drain did. ``waiting``: (file, why) left for later; ``failed``: set aside for good."""
+    """What a drain did: ``appended`` turns, ``events`` of commits. ``waiting``: (file, why) left for later;
+    ``failed``: set aside for good."""
 
     def __init__(self) -> None:
         self.appended = 0
+        self.events = 0
         self.waiting: list[tuple[Path, str]] = []
         self.failed: list[tuple[Path, str]] = []
         self.busy = False
@@ -103,6 +118,9 @@ class Workspace:
         self.around = around
         self.git = Git(repository, around.environment)
         self._kept = 0
+        self._touched: dict[Oid, set[SessionName]] = {}
+        self.changed: set[SessionName] = set()
+        """Sessions that have new commits, whose copies in the mirror are behind until ``finish``."""
 
     @classmethod
     def open(cls, around: Surroundings) -> Workspace:
@@ -123,6 +141,20 @@ class Workspace:
     def history(self) -> History:
         return History(self.git)
 
+    def accounts(self, patterns: Sequence[str] = (), *, turns: bool = False) -> Accounts:
+        """Sessions as the sums see them, by names or patterns; ``turns``: with every turn, for sums over a part."""
+        from gitsess import accounts
+        from gitsess.index import Index
+
+        return accounts.find(self.history, Index(self.repository.state_dir), patterns, turns=turns)
+
+    def sessions(self, patterns: Sequence[str], *, last: int | None = None) -> tuple[Ledger, Sequence[Counted]]:
+        """Sessions by names or patterns with their commits, the ``last`` of them at least, and what each comes to."""
+        from gitsess import accounts
+        from gitsess.index import Index
+
+        return accounts.read(self.history, Index(self.repository.state_dir), patterns, last=last)
+
     @cached_property
     def store(self) -> Store:
         from gitsess.store import open_store
@@ -138,6 +170,27 @@ class Workspace:
     @cached_property
     def spool(self) -> Spool:
         return Spool(self.repository.common_dir, self.around.state_home)
+
+    @cached_property
+    def worktree(self) -> Worktree | None:
+        """What this worktree remembers; None in a bare repository."""
+        return None if self.repository.worktree is None else Worktree(self.repository.git_dir)
+
+    def branch(self) -> str | None:
+        """The branch that is checked out here, born or not; None where HEAD is detached."""
+        found = self.git.run("symbolic-ref", "--quiet", "HEAD").out.decode("utf-8", "replace").strip()
+        return found.removeprefix("refs/heads/") or None
+
+    def in_use(self) -> InUse | None:
+        """The session in use in this worktree, on the branch that is checked out."""
+        found = None if self.worktree is None else self.worktree.in_use()
+        return found if found is not None and found.branch == self.branch() else None
+
+    def use(self, session: SessionName | None) -> None:
+        """Puts a session in use in this worktree while the branch here is checked out; raises StoreError."""
+        if self.worktree is None:
+            raise StoreError("a bare repository has no worktree in which a session could be in use")
+        self.worktree.use(None if session is None else InUse(session=session, branch=self.branch()))
 
     @cached_property
     def redactor(self) -> Redactor:
@@ -190,7 +243,42 @@ class Workspace:
             return self.keep(session, turn, error)
         except StoreError as error:
             return self.keep(session, turn, error)
+        self._appended(session, turn)
         return Recorded(turn=turn, oid=done.oid, existed=done.existed)
+
+    def _appended(self, session: SessionName, turn: Turn) -> None:
+        """Has the next commit of the turn's worktree look at the session, and ``settle`` at what the turn names."""
+        self.changed.add(session)
+        place = None if turn.worktree is None else Worktree.named(self.repository, turn.worktree)
+        if place is not None:
+            place.mark(session)
+        for oid in turn.commits:
+            self._touched.setdefault(Oid(oid), set()).add(session)
+
+    def settle(self, *, patience: float = 1.0) -> None:
+        """Writes the notes of the commits that turns recorded here name; raises Locked or StoreError."""
+        if self._touched:
+            from gitsess import links
+
+            links.write_notes(self.git, self.history, self._touched, at=self.around.now(), patience=patience)
+            self._touched = {}
+
+    def finish(self) -> None:
+        """Brings the mirror up to date with what changed here: a copy, so it fails without a word."""
+        if self.changed and self.mirroring is not None:
+            self.mirroring.refresh(self.changed)
+            self.changed = set()
+
+    @cached_property
+    def mirroring(self) -> Mirroring | None:
+        """The copies of this repository's sessions; None where no folder for them is known."""
+        from gitsess.mirror import Mirror
+        from gitsess.mirroring import Mirroring
+
+        directory = self.around.session_dir
+        return (
+            None if directory is None else Mirroring(self.repository, self.history, Mirror(directory), self.around.now)
+        )
 
     def keep(self, session: SessionName, turn: Turn, why: GitsessError) -> Recorded:
         """Spools a redacted turn that could not be appended, or raises ``why`` where nothing takes it."""
@@ -203,10 +291,14 @@ class Workspace:
             path = self.spool.put(session, turns.dump(turn), name=name)
         except OSError as error:
             raise StoreError(f"{why}; and the spool cannot be written: {error.strerror}") from None
+        place = None if turn.worktree is None else Worktree.named(self.repository, turn.worktree)
+        if place is not None:
+            # A commit made now comes after this turn: its event follows once the turn is appended.
+            place.mark(session)
         return Recorded(turn=turn, spooled=path, reason=str(why))
 
     def drain(self, *, wait_s: float = 0.0, patience: float = 0.0) -> Drained:
-        """Appends what waits in the spool, one drain at a time.
+        """Appends what waits in the spool, turns first, then the events of commits; one drain at a time.
 
         Another drain at work is ``busy``: it looks again after it has let go of the lock, so nothing is
         left behind. A turn behind a lock stays; one that can never be appended is set aside and blocks none.
@@ -218,9 +310,13 @@ class Workspace:
                 return done
             try:
                 with flock(self.repository.state_dir / "drain.lock", shared=False, wait_s=wait_s):
-                    for path in self.spool.waiting():
-                        if path not in left:
-                            self._drain_one(path, done, patience)
+                    waiting = [path for path in self.spool.waiting() if path not in left]
+                    named: list[Path] = []
+                    for path in waiting:
+                        if path.suffix != COMMIT_SUFFIX:
+                            self._drain_one(path, named, done, patience)
+                    commits = [path for path in waiting if path.suffix == COMMIT_SUFFIX]
+                    self._drain_commits(commits, named, done, patience)
             except Locked:
                 done.busy = True
                 return done
@@ -229,7 +325,7 @@ class Workspace:
                 done.waiting += [(path, str(error)) for path in self.spool.waiting() if path not in left]
                 return done
 
-    def _drain_one(self, path: Path, done: Drained, patience: float) -> None:
+    def _drain_one(self, path: Path, named: list[Path], done: Drained, patience: float) -> None:
         from gitsess import turns
 
         try:
@@ -252,12 +348,64 @@ class Workspace:
             # Locked, a full disk, a store that is read-only: each may pass.
             done.waiting.append((path, str(error)))
             return
+        self._appended(session, turn)
+        # With its file a drain that is killed before it has written the notes leaves them to the next.
+        if turn.commits:
+            named.append(path)
+            done.appended += 1
+        else:
+            done.appended += self._discard(path, done)
+
+    def _drain_commits(self, paths: Sequence[Path], named: Sequence[Path], done: Drained, patience: float) -> None:
+        """Appends the events of the commits in ``paths``, and writes their notes and those of the commits that the
+        turns in ``named`` name: then the files of both go."""
+        made = []
+        for path in paths:
+            try:
+                made.append(self.spool.read_commit(path))
+            except FileNotFoundError:
+                continue
+            except FormatError as error:
+                self._set_aside(path, str(error), done)
+            except OSError as error:
+                done.waiting.append((path, str(error)))
+        if not (made or self._touched):
+            return
+        from gitsess import links
+
+        kept: dict[Path, str] = {}
+        try:
+            linked = links.link(
+                self.git,
+                self.history,
+                self.appender,
+                made,
+                committer=self.committer,
+                redact=self.redactor.text,
+                patience=patience,
+            )
+            done.events += linked.events
+            kept.update(linked.waiting)
+            for oid, sessions in linked.touched.items():
+                self._touched.setdefault(oid, set()).update(sessions)
+                self.changed |= sessions
+            self.settle(patience=patience)
+            linked.clear()
+        except StoreError as error:
+            kept.update({path: str(error) for path in (*named, *(one.path for one in made))})
+        for path in (*named, *(one.path for one in made)):
+            if path not in kept:
+                self._discard(path, done)
+        done.waiting += kept.items()
+
+    def _discard(self, path: Path, done: Drained) -> bool:
+        """Removes the file of what is in its session, or has it wait."""
         try:
             self.spool.discard(path)
         except OSError as error:
             done.waiting.append((path, f"it was appended, and its file cannot be removed: {error.strerror}"))
-            return
-        done.appended += 1
+            return False
+        return True
 
     def _set_aside(self, path: Path, why: str, done: Drained) -> None:
         try:

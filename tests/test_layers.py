@@ -20,11 +20,14 @@ CORE, STATE, SOURCE, USE, SURFACE = range(1, 6)
 LAYERS = {
     CORE: (
         "errors values model names text money strictjson trailers commit content draft turns catalog pricing redact"
-        " config"
+        " config metadata tally"
     ),
-    STATE: "gitcli locks spool store append",
-    SOURCE: "providers",
-    USE: "workspace history resume asking report savings tour",
+    STATE: "gitcli locks spool worktree notes store append index mirror",
+    SOURCE: "providers agents",
+    USE: (
+        "workspace history accounts resume asking report savings tour links setup transfer mirroring everywhere"
+        " retention shellscripts doctor"
+    ),
     SURFACE: "cli",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}

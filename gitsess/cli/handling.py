@@ -12,6 +12,9 @@ from typing import Any
 from gitsess.cli.verbs import Verb
 from gitsess.workspace import Surroundings, Workspace
 
+_opened: list[Workspace] = []
+"""What the verb at work has opened, to be finished when it ends, however it ends."""
+
 
 def surroundings() -> Surroundings:
     """What this process knows of the world."""
@@ -41,13 +44,18 @@ def call(verb: Verb, values: Mapping[str, Any]) -> int:
     """Runs the verb's handler; its exit code."""
     module, _, name = verb.handler.partition(":")
     handler = getattr(import_module(f"gitsess.cli.{module}"), name)
-    code: int = handler(surroundings(), dict(values))
+    try:
+        code: int = handler(surroundings(), dict(values))
+    finally:
+        while _opened:
+            _opened.pop().finish()
     return code
 
 
 def opened(around: Surroundings, *, drains: bool = True) -> Workspace:
     """The repository here, with what waited in its spool appended; says what still waits."""
     workspace = Workspace.open(around)
+    _opened.append(workspace)
     if drains and workspace.spool.waiting():
         report_drain(workspace.drain())
     return workspace
@@ -59,11 +67,24 @@ def report_drain(done: Any) -> None:
 
     if done.appended:
         note(f"{plural(done.appended, 'turn')} from the spool appended")
-    if done.waiting:
-        path, why = done.waiting[0]
-        warn(f"{plural(len(done.waiting), 'turn')} still in the spool {path.parent}: {why}")
+    for noun, is_commit in (("turn", False), ("commit", True)):
+        found = [(path, why) for path, why in done.waiting if (path.suffix == ".commit") is is_commit]
+        if found:
+            path, why = found[0]
+            warn(f"{plural(len(found), noun)} still in the spool {path.parent}: {why}")
     for path, why in done.failed:
-        warn(f"a spooled turn cannot be appended and was set aside as {path}: {why}")
+        noun = "commit" if path.suffix == ".commit" else "turn"
+        warn(f"a spooled {noun} cannot be appended and was set aside as {path}: {why}")
+
+
+def settle(workspace: Workspace) -> None:
+    """Writes the notes of the commits that the turns just recorded name; what fails is said and fails nothing."""
+    from gitsess.errors import StoreError
+
+    try:
+        workspace.settle()
+    except StoreError as error:
+        warn(f"the notes on their commits were not written: {error}")
 
 
 def warn(text: str) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gitsess import report
 from gitsess.cli.handling import opened, warn
@@ -23,38 +23,59 @@ from gitsess.cli.output import (
 )
 from gitsess.errors import NotFound, UsageError
 from gitsess.names import ref_of, session_name
-from gitsess.report import Row, Sums
+from gitsess.report import Row
+from gitsess.tally import Sums
 from gitsess.text import ago, one_line, plural, short_count, short_duration, short_usd
 from gitsess.workspace import Surroundings, Workspace
 
+if TYPE_CHECKING:
+    from gitsess.accounts import Accounts
+    from gitsess.history import Ledger
+
 
 def list_sessions(around: Surroundings, values: dict[str, Any]) -> int:
+    if values["everywhere"]:
+        from gitsess.cli.overall import list_everywhere
+
+        return list_everywhere(around, values)
     workspace = opened(around)
-    ledger = workspace.history.find(values["sessions"])
+    ledger = workspace.accounts(values["sessions"])
     now = around.now()
-    rows = [report.row_of(session) for session in ledger.sessions]
-    if values["active"]:
-        rows = [row for row in rows if row.active(now)]
-    rows = report.sort_rows(rows, values["sort"] or "date")
+    rows = chosen_rows(ledger.sessions, values, now)
     if values["json"]:
         print_json([row.json() for row in rows])
     elif rows:
-        print_lines(_list_lines(rows, now, style(around.environment)))
+        in_use = workspace.in_use()
+        marked = None if in_use is None else in_use.session
+        for line, row in list_lines(rows, now, style(around.environment)):
+            print_lines([f"*{line[1:]}" if row is not None and row.session.name == marked else line])
     else:
-        print(_nothing(bool(ledger.sessions)), file=sys.stderr)
-    _warn_all(ledger.warnings)
+        print(nothing(bool(ledger.sessions)), file=sys.stderr)
+    warn_all(ledger.warnings)
     return 0
 
 
-def _nothing(idle: bool) -> str:
+def chosen_rows(sessions: Iterable[report.Counted], values: Mapping[str, Any], now: datetime) -> list[Row]:
+    """The sessions as ``--active`` and ``--sort`` have them."""
+    rows = [report.row_of(session) for session in sessions]
+    if values["active"]:
+        rows = [row for row in rows if row.active(now)]
+    return report.sort_rows(rows, values["sort"] or "date")
+
+
+def nothing(idle: bool) -> str:
     if idle:
         return f"no session was used in the last {report.ACTIVE_DAYS} days; 'git ai-session list' shows them all"
     return "no sessions yet; 'git ai-session run plan FEATURE \"…\"' begins one, 'git ai-session demo' shows how"
 
 
-def _list_lines(rows: Sequence[Row], now: datetime, look: Style) -> Iterator[str]:
+def list_lines(
+    rows: Sequence[Row], now: datetime, look: Style, places: Sequence[str] | None = None
+) -> Iterator[tuple[str, Row | None]]:
+    """The table's lines, each with its row, if it is one's; ``places`` says where each session is."""
     columns = [
         Column("SESSION"),
+        *([] if places is None else [Column("REPOSITORY")]),
         Column("TURNS", right=True),
         Column("LAST USED"),
         Column("MODEL"),
@@ -64,11 +85,12 @@ def _list_lines(rows: Sequence[Row], now: datetime, look: Style) -> Iterator[str
     from gitsess.catalog import short_model
 
     cells = []
-    for row in rows:
+    for number, row in enumerate(rows):
         models = [short_model(one_line(model)) for model in row.models]
         cells.append(
             [
-                row.session.name,
+                one_line(row.session.name),
+                *([] if places is None else [one_line(places[number])]),
                 "upgrade" if row.status == "newer" else str(row.sums.turns),
                 "" if row.last_used is None else ago(row.last_used, now),
                 "" if not models else models[0] if len(models) == 1 else f"{models[0]} +{len(models) - 1}",
@@ -79,6 +101,7 @@ def _list_lines(rows: Sequence[Row], now: datetime, look: Style) -> Iterator[str
     total = report.total_of(row.session for row in rows)
     footer = [
         f"{plural(len(rows), 'session')}, {plural(total.turns, 'turn')}",
+        *([] if places is None else [""]),
         "",
         "",
         "",
@@ -86,7 +109,8 @@ def _list_lines(rows: Sequence[Row], now: datetime, look: Style) -> Iterator[str
         cost_text(total),
     ]
     shown = footer if len(rows) > 1 else []
-    yield from table(columns, cells, footer=shown, look=look, columns_available=terminal_width())
+    lines = table(columns, cells, footer=shown, look=look, columns_available=terminal_width())
+    return zip(lines, [None, *rows, None], strict=False)
 
 
 def cost_text(sums: Sums) -> str:
@@ -103,25 +127,40 @@ def stats(around: Surroundings, values: dict[str, Any]) -> int:
     until = values["until"] and report.parse_when(values["until"], now=now, option="--until", end=True)
     if since and until and since >= until:
         raise UsageError("--since is not before --until: no turn can be between them")
+    if values["by"] == "repository" and not values["everywhere"]:
+        raise UsageError("--by repository is for all of them: add --everywhere")
+    if values["everywhere"]:
+        if values["savings"]:
+            raise UsageError("--savings is of one repository: give it without --everywhere")
+        from gitsess.cli.overall import stats_everywhere
+
+        return stats_everywhere(around, values, since, until)
     workspace = opened(around)
-    ledger = workspace.history.find(values["session"])
+    ledger: Ledger | Accounts
     if values["savings"]:
         from gitsess.cli.saving import print_savings
 
+        ledger = workspace.history.find(values["session"])
         print_savings(workspace, ledger.sessions, since=since, until=until, as_json=values["json"])
     else:
+        ledger = workspace.accounts(values["session"], turns=bool(values["by"] or since or until))
         found = report.stats_of(ledger.sessions, now=now, by=values["by"], since=since, until=until)
-        if values["json"]:
-            print_json(found.json())
-        elif found.by is None:
-            print_lines(_total_lines(found, style(around.environment)))
-        else:
-            print_lines(_by_lines(found, values["by"], style(around.environment)))
-    _warn_all(ledger.warnings)
+        print_stats(found, values, around)
+    warn_all(ledger.warnings)
     return 0
 
 
-def _total_lines(found: report.Stats, look: Style) -> Iterator[str]:
+def print_stats(found: report.Stats, values: Mapping[str, Any], around: Surroundings) -> None:
+    """Sums as text or JSON, by a key or not."""
+    if values["json"]:
+        print_json(found.json())
+    elif found.by is None:
+        print_lines(total_lines(found, style(around.environment)))
+    else:
+        print_lines(by_lines(found, values["by"], style(around.environment)))
+
+
+def total_lines(found: report.Stats, look: Style) -> Iterator[str]:
     total, usage = found.total, found.total.usage
     failed = f", {total.failed_turns} failed" if total.failed_turns else ""
     rows = [
@@ -165,7 +204,7 @@ def cached_share(sums: Sums) -> str:
     return f"{round(100 * sums.usage.cache_read_tokens / asked)} %" if asked else ""
 
 
-def _by_lines(found: report.Stats, by: str, look: Style) -> Iterator[str]:
+def by_lines(found: report.Stats, by: str, look: Style) -> Iterator[str]:
     columns = [
         Column(by.upper()),
         Column("SESSIONS", right=True),
@@ -190,6 +229,10 @@ def _key_text(key: str, by: str) -> str:
         from gitsess.catalog import short_model
 
         return short_model(one_line(key))
+    if by == "repository":
+        from gitsess.cli.overall import label
+
+        return one_line(label(key))
     return one_line(key)
 
 
@@ -207,28 +250,31 @@ def show(around: Surroundings, values: dict[str, Any]) -> int:
     if values["turn"] and (values["last"] or len(values["sessions"]) > 1):
         raise UsageError("--turn picks one turn of one session; give neither --last nor a second session")
     workspace = opened(around)
-    ledger = workspace.history.find(values["sessions"])
+    ledger, counted = workspace.sessions(values["sessions"], last=values["last"])
     for session in ledger.sessions:
         if session.newer and len(ledger.sessions) == 1:
-            _warn_all(ledger.warnings)
+            warn_all(ledger.warnings)
             return 1
     if not ledger.sessions:
         raise NotFound(ledger.warnings[0] if ledger.warnings else "there is no such session")
     from gitsess.cli.showing import chosen, full_json, session_lines
 
-    picked = [(session, chosen(session, values["turn"], values["last"])) for session in ledger.sessions]
+    picked = [
+        (session, report.row_of(sums), chosen(session, values["turn"], values["last"]))
+        for session, sums in zip(ledger.sessions, counted, strict=True)
+    ]
     full = bool(values["full"] or values["turn"] or values["last"])
     if values["json"]:
-        found = [full_json(workspace.history, session, items, full=full) for session, items in picked]
+        found = [full_json(workspace.history, session, row, items, full=full) for session, row, items in picked]
         print_json(found[0] if len(found) == 1 else found)
     else:
-        look = style(around.environment)
+        look, now = style(around.environment), around.now()
         with paged(around.environment, _pager(workspace)):
-            for number, (session, items) in enumerate(picked):
+            for number, (session, row, items) in enumerate(picked):
                 if number:
                     print()
-                print_lines(session_lines(workspace.history, session, items, full=full, now=around.now(), look=look))
-    _warn_all(ledger.warnings)
+                print_lines(session_lines(workspace.history, session, row, items, full=full, now=now, look=look))
+    warn_all(ledger.warnings)
     return 0
 
 
@@ -262,7 +308,7 @@ def _existing(workspace: Workspace, names: Sequence[str]) -> list[Any]:
     return list(matching(tips, [name if any(c in name for c in "*?[") else session_name(name) for name in names]))
 
 
-def _warn_all(warnings: Sequence[str]) -> None:
+def warn_all(warnings: Sequence[str]) -> None:
     for line in warnings[:20]:
         warn(line)
     if len(warnings) > 20:

@@ -69,6 +69,10 @@ ENVIRONMENT = (
     Entry("ANTHROPIC_BASE_URL", "Where the Messages API is, if not at api.anthropic.com."),
     Entry("AI_MODEL", "The model that 'run' asks; goes before ai-session.model, and --model before both."),
     Entry("USE_SESSIONS", "'false' turns sessions off: 'run' begins without context, and nothing is recorded."),
+    Entry(
+        "SESSION_DIR",
+        "The folder with a folder for each session that 'import --from session-dir' reads. Default: ~/.ai-sessions.",
+    ),
     Entry("NO_COLOR", "Where it is set and not empty, no colour is used."),
     Entry("XDG_STATE_HOME", "The spool of last resort is in gitsess/spool below it. Default: ~/.local/state."),
     Entry("XDG_CACHE_HOME", "The table of prices is in gitsess below it. Default: ~/.cache."),
@@ -80,6 +84,15 @@ FILES = (
         ".git/ai-sessions/spool/",
         "Turns that could not be appended yet, a file each (0600); the next command appends them. failed/ in it"
         " holds what can never be appended.",
+    ),
+    Entry(
+        "refs/notes/ai-sessions",
+        "Notes on code commits: which turns led to them, and their cost. Derived, always safe to delete.",
+    ),
+    Entry(
+        ".git/ai-sessions/active, .git/ai-sessions/pending",
+        "The session in use in this worktree, and those with turns since its last commit; in a linked worktree's own"
+        " git directory.",
     ),
     Entry("$XDG_STATE_HOME/gitsess/spool/", "The same, where the repository cannot be written."),
     Entry("$XDG_CACHE_HOME/gitsess/prices-*.json", "Prices, for a quick start. Always safe to delete."),

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from gitsess import strictjson, turns
-from gitsess.cli.handling import note, opened, report_drain, warn
+from gitsess.cli.handling import note, opened, report_drain, settle, warn
 from gitsess.cli.output import json_text
 from gitsess.errors import GitsessError, NewerFormat, NotASession
 from gitsess.names import join
@@ -15,6 +15,8 @@ from gitsess.text import one_line
 from gitsess.workspace import Recorded, Surroundings
 
 DRAIN_WAIT_S = 30.0
+DRAIN_PATIENCE = 0.1
+"""Where nothing is to be waited for, others that are appending are given way to all the same."""
 
 
 def record(around: Surroundings, values: dict[str, Any]) -> int:
@@ -32,6 +34,9 @@ def record(around: Surroundings, values: dict[str, Any]) -> int:
         try:
             value = strictjson.loads(line, what="it", exact=True)
             turn = turns.parse(value, now=around.now())
+            if value.get("ended_at") is None:
+                # It has just ended, so what is checked out here is what it was about.
+                turn = workspace.situated(turn)
             if values["show_redactions"]:
                 from gitsess.cli.redacting import preview
 
@@ -52,6 +57,7 @@ def record(around: Surroundings, values: dict[str, Any]) -> int:
             patience = 0.0
         if printing:
             printing = _print(done, session, as_json=values["json"])
+    settle(workspace)
     return 1 if failed else 0
 
 
@@ -92,12 +98,13 @@ def _print(done: Recorded, session: str, *, as_json: bool) -> bool:
 def drain(around: Surroundings, values: dict[str, Any]) -> int:
     workspace = opened(around, drains=False)
     wait = bool(values["wait"])
-    done = workspace.drain(wait_s=DRAIN_WAIT_S if wait else 0.0, patience=1.0 if wait else 0.0)
+    done = workspace.drain(wait_s=DRAIN_WAIT_S if wait else 0.0, patience=1.0 if wait else DRAIN_PATIENCE)
     if values["json"]:
         print(
             json_text(
                 {
                     "appended": done.appended,
+                    "events": done.events,
                     "waiting": [{"file": str(path), "reason": why} for path, why in done.waiting],
                     "failed": [{"file": str(path), "reason": why} for path, why in done.failed],
                     "busy": done.busy,
@@ -107,7 +114,7 @@ def drain(around: Surroundings, values: dict[str, Any]) -> int:
         )
     elif done.busy:
         note("another drain is at work; it takes what is there")
-    elif not (done.appended or done.waiting or done.failed):
+    elif not (done.appended or done.events or done.waiting or done.failed):
         note("nothing waits in the spool")
     else:
         report_drain(done)

@@ -80,13 +80,40 @@ _COMMAND = Arg("command", "COMMAND", completes="command")
 _FEATURE = Arg("feature", "FEATURE", completes="feature")
 _SINCE = Opt(("--since",), "Only turns that ended at or after this: a date, 'yesterday', '2 weeks ago'.", "WHEN")
 _UNTIL = Opt(("--until",), "Only turns that ended before this; a date includes its whole day.", "WHEN")
+_EVERYWHERE = Opt(
+    ("--everywhere",), "In all of your repositories, and in the folders of ~/.ai-sessions that belong to none."
+)
 _REDACTIONS = Opt(("--show-redactions",), "Show what would be redacted, and stop: nothing is sent or recorded.")
 
 WORK, LOOK, RECORD, BEGIN = "Work with a model", "Look at what was recorded", "Record", "Begin"
-TOPICS = (BEGIN, WORK, LOOK, RECORD)
+KEEP = "Keep and carry"
+TOPICS = (BEGIN, WORK, LOOK, RECORD, KEEP)
 """The headings, in the order in which they are shown."""
 
 VERBS = (
+    Verb(
+        "init",
+        "Make the repository ready: the hook that links commits to the turns behind them",
+        "preparing:init",
+        BEGIN,
+        opts=(
+            Opt(("--yes",), "Do not ask, also where hooks are in a folder outside of the repository."),
+            Opt(("--undo",), "Take the hook out again; what was there before is as it was."),
+            JSON,
+        ),
+        about=(
+            "Puts a post-commit hook where git looks for it, also under core.hooksPath. A hook that is there already"
+            " becomes post-commit.chained and is run first. After a commit the hook looks whether turns were recorded"
+            " in this worktree since the last one. If so, it has a commit event appended to their sessions, and the"
+            " note of the commit written; it never fails or delays the commit.",
+            "'git log --notes=ai-sessions' shows the notes: which turns led to a commit, their tokens and their cost.",
+            "It warns of remotes that carry sessions unasked. All but the hook and the notes works without init.",
+        ),
+        examples=(
+            ("git ai-session init", ""),
+            ("git ai-session init --undo", ""),
+        ),
+    ),
     Verb(
         "run",
         "Ask a model with the session's context, and record the turn",
@@ -146,6 +173,25 @@ VERBS = (
         ),
     ),
     Verb(
+        "use",
+        "Choose the session that captured turns go to",
+        "preparing:use",
+        WORK,
+        args=(
+            Arg("session", "SESSION | COMMAND", required=False, completes="session"),
+            Arg("feature", "FEATURE", required=False, completes="feature"),
+        ),
+        opts=(Opt(("--none",), "No session is in use any more."), JSON),
+        about=(
+            "The choice is this worktree's, and holds while the branch is checked out on which it was made. 'list'"
+            " marks the session with a *. It need not exist yet. Without an argument: says what is in use.",
+        ),
+        examples=(
+            ("git ai-session use implement auth-service", ""),
+            ("git ai-session use --none", ""),
+        ),
+    ),
+    Verb(
         "record",
         "Append turns given as JSON objects, one a line, on standard input",
         "recording:record",
@@ -159,7 +205,8 @@ VERBS = (
             "Each line is an object with prompt, response, model, agent, usage {input_tokens, output_tokens,"
             " cache_read_input_tokens, cache_creation_input_tokens}, and where they are known cost_usd,"
             " duration_ms, started_at, ended_at, status, task, task_status, conversation, messages, requests,"
-            " turn_id and commits. Only prompt (or messages) is required. input_tokens means uncached input.",
+            " turn_id and commits. Only prompt (or messages) is required. input_tokens means uncached input. A turn"
+            " without ended_at has just ended: HEAD, branch and worktree are recorded with it.",
             "A missing cost is computed from public prices; an unknown price stays unknown. The commit of every"
             " turn is printed on a line, in order; a turn_id that is there already prints its commit again.",
             "A bad line is refused with its number and exit code 1; the good ones before and after it are kept.",
@@ -180,15 +227,19 @@ VERBS = (
                 "KEY",
                 choices=("name", "date", "tokens", "cost"),
             ),
+            _EVERYWHERE,
             JSON,
         ),
         about=(
             "One line a session: turns, when it was last used, its newest model, tokens (uncached and cached"
             " input and output together) and cost. A cost with a + is of the turns whose price is known.",
             "SESSION is a name or a pattern such as 'implement-*'.",
+            "--everywhere works outside of a repository too. Each repository is read itself; ~/.ai-sessions (or"
+            " SESSION_DIR) says where they are, and has copies of the sessions of those that are out of reach.",
         ),
         examples=(
             ("git ai-session list --active --sort cost", ""),
+            ("git ai-session list --everywhere", ""),
             ("git ai-session list 'plan-*' --json", ""),
         ),
         quick=True,
@@ -241,9 +292,9 @@ VERBS = (
         opts=(
             Opt(
                 ("--by",),
-                "Sums by model, command, feature, session, day, person, agent or task.",
+                "Sums by model, command, feature, session, day, person, agent, task, or repository (of --everywhere).",
                 "KEY",
-                choices=("model", "command", "feature", "session", "day", "person", "agent", "task"),
+                choices=("model", "command", "feature", "session", "day", "person", "agent", "task", "repository"),
             ),
             _SINCE,
             _UNTIL,
@@ -254,6 +305,7 @@ VERBS = (
                 many=True,
                 completes="session",
             ),
+            _EVERYWHERE,
             Opt(("--savings",), "What resuming and caching saved, and how that is computed."),
             JSON,
         ),
@@ -266,8 +318,157 @@ VERBS = (
         examples=(
             ("git ai-session stats --by command --since '2 weeks ago'", ""),
             ("git ai-session stats --session 'implement-*' --by model", ""),
+            ("git ai-session stats --everywhere --by repository --since '30d'", ""),
         ),
         quick=True,
+    ),
+    Verb(
+        "export",
+        "Write sessions out: as JSON, JSON lines, Markdown or a git bundle",
+        "transferring:export_sessions",
+        KEEP,
+        args=(_SESSIONS,),
+        opts=(
+            Opt(("-o", "--output"), "Write to this file, which only you may read, instead.", "FILE", kind="path"),
+            Opt(
+                ("--format",),
+                "json (a list of sessions), jsonl (a line a commit), md (to read) or bundle. Default: json.",
+                "FORMAT",
+                choices=("json", "jsonl", "md", "bundle"),
+            ),
+            Opt(("--active",), "Only sessions used in the last 30 days."),
+        ),
+        about=(
+            "SESSION is a name or a pattern such as 'implement-*'; without one, all of them. The JSON has dates,"
+            " tokens, cost and the beginning of each prompt under interactions, and under commits every commit to the"
+            " byte, so that an import gives the same commits again. A session that cannot be carried is left out,"
+            " with a warning and exit code 1.",
+            "A bundle is what 'git fetch FILE' takes as well.",
+        ),
+        examples=(
+            ("git ai-session export --output sessions.json", ""),
+            ("git ai-session export | jq '[.[].interactions[].cost] | add'", ""),
+            ("git ai-session export 'plan-*' --format md", ""),
+        ),
+    ),
+    Verb(
+        "import",
+        "Bring sessions in: exported ones, or the shell tool's",
+        "transferring:import_sessions",
+        KEEP,
+        args=(Arg("file", "FILE", required=False),),
+        opts=(
+            Opt(
+                ("--from",),
+                "session-dir: FILE is a folder with a folder for each session, as the shell tool keeps them; default:"
+                " $SESSION_DIR, else ~/.ai-sessions.",
+                "SOURCE",
+                choices=("session-dir",),
+            ),
+            Opt(("-n", "--dry-run"), "Check everything and say what would be done; change nothing."),
+            JSON,
+        ),
+        about=(
+            "FILE is an export as JSON, JSON lines or a bundle; '-', or nothing where standard input is no terminal,"
+            " reads it from there. Every commit is held to its name and to the format first: a file that was changed"
+            " is refused with the first commit that does not match, and nothing is imported.",
+            "What is there already stays, so importing twice is importing once. A session that went on in the file"
+            " goes on here; one that went on in both is merged; another session of the same name comes in as"
+            " NAME-XXXXXX. Where text was taken out of one of two histories the import is refused with exit code 3.",
+            "--from session-dir makes a session of every folder with a metadata.json, and a turn of every interaction"
+            " in it, with the beginning of the prompt, the dates, tokens and estimated cost that stand there. The"
+            " folders are left as they are; what is no session's folder is counted.",
+        ),
+        examples=(
+            ("git ai-session import sessions.json", ""),
+            ("ssh host git -C project ai-session export | git ai-session import -", ""),
+            ("git ai-session import --from session-dir --dry-run", ""),
+        ),
+    ),
+    Verb(
+        "clean",
+        "Remove sessions that have not been used for long",
+        "cleaning:clean",
+        KEEP,
+        args=(_SESSIONS,),
+        opts=(
+            Opt(("--older-than",), "Those last used this many days ago, or earlier. Required.", "DAYS"),
+            Opt(
+                ("--keep",),
+                "Not this session, or those a pattern matches. May be given several times.",
+                "SESSION",
+                many=True,
+                completes="session",
+            ),
+            _EVERYWHERE,
+            Opt(("-n", "--dry-run"), "Say what would be removed; change nothing."),
+            Opt(("--force",), "Do not ask. Needed where there is no terminal to ask on."),
+            JSON,
+        ),
+        about=(
+            "SESSION is a name or a pattern such as 'plan-*'; without one, all of them. What counts is when the last"
+            " turn ended, or when a session without turns began. The sessions are listed before it asks.",
+            "A session's ref is deleted, and its copy in ~/.ai-sessions. The command that brings the session back is"
+            " printed; it works until 'git gc' prunes the commits, which it does two weeks after they were made at"
+            " the earliest. To keep them for longer, export them first.",
+            "A session that is used meanwhile stays, and the exit code is 3. Sessions of which a part cannot be read"
+            " stay too. With --everywhere, folders that no repository backs are deleted as files, for good;"
+            " repositories that cannot be reached are passed over.",
+        ),
+        examples=(
+            ("git ai-session clean --older-than 90 --dry-run", ""),
+            ("git ai-session clean --older-than 30 'plan-*' --keep plan-auth-service", ""),
+            ("git ai-session clean --everywhere --older-than 365", ""),
+        ),
+    ),
+    Verb(
+        "scripts",
+        "Write scripts that answer the calls of older tools",
+        "scripting:scripts",
+        KEEP,
+        args=(
+            Arg("action", "install | run", choices=("install", "run")),
+            Arg("words", "WORD", required=False, many=True),
+        ),
+        opts=(
+            Opt(("--force",), "With install: replace files that are not of gitsess, or were changed."),
+            Opt(("--json",), "With install: print what was written as JSON."),
+        ),
+        about=(
+            "'scripts install [DIR]' writes ai-session.sh into DIR (scripts, where none is named), a few lines of sh"
+            " that call this program. What was written before is brought up to date; a file of somebody else, or one"
+            " that was changed, is left alone.",
+            "ai-session.sh has the calls of the shell tool: list [--active] [--sort KEY], show NAME, stats [--session"
+            " NAME], clean --older-than DAYS [--dry-run] [--force], export [--output FILE] [--active] and help."
+            " It speaks of all sessions of ~/.ai-sessions (or SESSION_DIR), also outside of a repository.",
+            "'scripts run NAME -- ARGUMENT...' is what such a script calls: 'scripts run ai-session -- list'.",
+        ),
+        examples=(
+            ("git ai-session scripts install ~/bin", ""),
+            ("scripts/ai-session.sh show implement-auth-service", ""),
+        ),
+    ),
+    Verb(
+        "doctor",
+        "Check everything, and mend what can be mended",
+        "checking:examine",
+        KEEP,
+        opts=(
+            Opt(("--fix",), "Mend what can be mended without a doubt; nothing that was recorded is lost by it."),
+            JSON,
+        ),
+        about=(
+            "Looks at the sessions: their refs, the format and the order of their commits, sums, turn ids and the files"
+            " of every turn; at what is derived from them: the copies in ~/.ai-sessions (or SESSION_DIR), the index,"
+            " the notes on commits; and at what lies around them: locks that were left behind, turns in the spool,"
+            " the hook, permissions, remotes that carry sessions unasked.",
+            "A finding is one line: what is wrong, and what to do. The exit code is 1 where something is wrong, or is"
+            " still wrong after --fix. Without --fix nothing is changed.",
+        ),
+        examples=(
+            ("git ai-session doctor", ""),
+            ("git ai-session doctor --fix", ""),
+        ),
     ),
     Verb(
         "drain",

@@ -67,10 +67,20 @@ __git_ai_session_complete ()
 		elif [[ -z $verb ]]; then
 			verb=$word
 			case $verb in
+			init)
+				options="--yes --undo --json --help"
+				values=""
+				arguments=""
+				;;
 			run)
 				options="--model --system --file --with --budget --max-tokens --task --dry-run --show-redactions --quiet --json --help"
 				values=" -m:model --model:model --system:text -f:path --file:path --with:session --budget:text --max-tokens:count --task:text"
 				arguments="command feature text"
+				;;
+			use)
+				options="--none --json --help"
+				values=""
+				arguments="session feature"
 				;;
 			record)
 				options="--json --show-redactions --help"
@@ -78,7 +88,7 @@ __git_ai_session_complete ()
 				arguments="command feature"
 				;;
 			list)
-				options="--active --sort --json --help"
+				options="--active --sort --everywhere --json --help"
 				values=" --sort:name,date,tokens,cost"
 				arguments="session..."
 				;;
@@ -93,8 +103,33 @@ __git_ai_session_complete ()
 				arguments="session... text..."
 				;;
 			stats)
-				options="--by --since --until --session --savings --json --help"
-				values=" --by:model,command,feature,session,day,person,agent,task --since:text --until:text --session:session"
+				options="--by --since --until --session --everywhere --savings --json --help"
+				values=" --by:model,command,feature,session,day,person,agent,task,repository --since:text --until:text --session:session"
+				arguments=""
+				;;
+			export)
+				options="--output --format --active --help"
+				values=" -o:path --output:path --format:json,jsonl,md,bundle"
+				arguments="session..."
+				;;
+			import)
+				options="--from --dry-run --json --help"
+				values=" --from:session-dir"
+				arguments="text"
+				;;
+			clean)
+				options="--older-than --keep --everywhere --dry-run --force --json --help"
+				values=" --older-than:text --keep:session"
+				arguments="session..."
+				;;
+			scripts)
+				options="--force --json --help"
+				values=""
+				arguments="install,run text..."
+				;;
+			doctor)
+				options="--fix --json --help"
+				values=""
 				arguments=""
 				;;
 			drain)
@@ -133,7 +168,7 @@ __git_ai_session_complete ()
 			__git_ai_session_offer $options
 		fi
 	elif [[ -z $verb ]]; then
-		__git_ai_session_offer run record list show log stats drain demo completion
+		__git_ai_session_offer init run use record list show log stats export import clean scripts doctor drain demo completion
 	else
 		for word in $arguments; do
 			kind=${word%"..."}
