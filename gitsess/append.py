@@ -6,6 +6,7 @@ and tried again, with jitter, until a deadline; the caller then spools it.
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Mapping
@@ -59,7 +60,7 @@ class Appender:
 
     def __init__(self, store: Store, git: Git) -> None:
         self._store = store
-        self._lock = git.repository.state_dir / "lock"
+        self._lock = os.path.join(git.repository.state_dir, "lock")
         self._known: dict[SessionName, _Known] = {}
         self._tips: dict[Oid, Parent] = {}
 

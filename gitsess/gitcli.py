@@ -63,11 +63,10 @@ class Repository(Value):
         return 64 if self.object_format == "sha256" else 40
 
     @property
-    def state_dir(self) -> Path:
+    def state_dir(self) -> str:
         """``ai-sessions`` in the common directory: lock, spool, and what can be derived again."""
-        from pathlib import Path
-
-        return Path(self.common_dir, "ai-sessions")
+        # Paths are text here: a listing starts sooner without pathlib.
+        return os.path.join(self.common_dir, "ai-sessions")
 
 
 class Ref(NamedTuple):

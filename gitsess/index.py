@@ -15,7 +15,6 @@ wrong, a lock or a full disk, the answer is "not known": nothing is raised and n
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import zlib
@@ -240,6 +239,8 @@ def _rows(connection: Connection, tips: Collection[Oid]) -> list[_Row]:
 
 
 def _outlines(rows: Sequence[_Row]) -> dict[Oid, Outline]:
+    import json
+
     decoded = json.loads(f"[{','.join(row[2] for row in rows)}]")
     return {row[1]: _outline(*items) for row, items in zip(rows, decoded, strict=True)}
 
@@ -269,12 +270,16 @@ def _entries(connection: Connection, row: _Row) -> list[Entry]:
 
 def _written(entries: Sequence[Entry]) -> str:
     """The body of a chunk."""
+    import json
+
     count = len(entries)
     columns = [column[:1] if column.count(column[0]) == count else column for column in zip(*entries, strict=True)]
     return json.dumps((count, columns), separators=(",", ":"))
 
 
 def _read(body: str) -> Iterator[Entry]:
+    import json
+
     count, columns = json.loads(body)
     # JSON has no tuples.
     columns[_SHARES] = [tuple(map(tuple, shares)) for shares in columns[_SHARES]]
@@ -297,6 +302,8 @@ def _put(connection: Connection, line: Line, alive: Collection[Oid]) -> None:
     kept = max(len(old) - 1, 0)
     entries = [*(entry for body in old[kept:] for entry in _read(body)), *line.entries]
     bodies = [_written(entries[start : start + _CHUNK]) for start in range(0, len(entries), _CHUNK)]
+    import json
+
     outline = json.dumps(line.outline, separators=(",", ":"))
     chunks = _sums([*old[:kept], *bodies])
     values = (line.tip, outline, chunks, _sum(line.tip, outline, chunks))

@@ -46,7 +46,7 @@ class Mirroring:
         """
         wanted = set(sessions)
         try:
-            with flock(self._folder / "mirror.lock", shared=False, wait_s=_LOCK_S):
+            with flock(os.path.join(self._folder, "mirror.lock"), shared=False, wait_s=_LOCK_S):
                 wanted |= self.left()
                 with suppress(OSError):
                     os.unlink(self._list)
@@ -62,7 +62,7 @@ class Mirroring:
         """Deletes the copies of those sessions that are no more; a line for every copy that cannot be deleted."""
         said = []
         try:
-            with flock(self._folder / "mirror.lock", shared=False, wait_s=_LOCK_S):
+            with flock(os.path.join(self._folder, "mirror.lock"), shared=False, wait_s=_LOCK_S):
                 tips, _ = self._history.tips()
                 gone = {name for name in sessions if name not in tips}
                 for copy in self.copies():

@@ -309,7 +309,7 @@ class Workspace:
             if not set(self.spool.waiting()) - left:
                 return done
             try:
-                with flock(self.repository.state_dir / "drain.lock", shared=False, wait_s=wait_s):
+                with flock(os.path.join(self.repository.state_dir, "drain.lock"), shared=False, wait_s=wait_s):
                     waiting = [path for path in self.spool.waiting() if path not in left]
                     named: list[Path] = []
                     for path in waiting:

@@ -140,7 +140,7 @@ def _permissions(workspace: Workspace) -> Iterator[Finding]:
     shared = workspace.config.get("core.sharedrepository", ["umask"])[-1].lower()
     if shared not in ("umask", "false", "0"):
         return
-    folders = [str(workspace.repository.state_dir)]
+    folders = [workspace.repository.state_dir]
     if workspace.worktree is not None and workspace.worktree.folder not in folders:
         folders.append(workspace.worktree.folder)
     for folder in folders:

@@ -6,6 +6,7 @@ the session; sides that were appended to apart are merged; another session of th
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,7 +133,7 @@ class Importer:
         moves = self._moves(checked)
         if dry_run or all(move.old == move.outcome.tip for move in moves):
             return [move.outcome for move in moves]
-        with flock(self._git.repository.state_dir / "lock", shared=True, wait_s=LOCK_WAIT_S):
+        with flock(os.path.join(self._git.repository.state_dir, "lock"), shared=True, wait_s=LOCK_WAIT_S):
             packs.install()
             complaint: str | None = ""
             for _ in range(_ATTEMPTS):

@@ -11,6 +11,7 @@ Session ids and turn ids follow from what is in the folder, so that two clones t
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -73,7 +74,7 @@ def migrate(workspace: Workspace, directory: Path, *, dry_run: bool = False) -> 
         try:
             moves = list(_Migrator(workspace, packs, done).moves(directory))
             if moves and not dry_run:
-                with flock(workspace.repository.state_dir / "lock", shared=True, wait_s=LOCK_WAIT_S):
+                with flock(os.path.join(workspace.repository.state_dir, "lock"), shared=True, wait_s=LOCK_WAIT_S):
                     packs.install()
                     complaint = workspace.git.move_refs(moves, message=MESSAGE)
                 if complaint is not None:
