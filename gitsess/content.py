@@ -4,9 +4,10 @@
     response.md       the final answer
     turn.json         {"v":1, "started_at", "ended_at", "requests":[…], "params":…, "messages":[…], "refs":{…}}
     attachments/      NN-<kind>-<tail>, long or repeated text that turn.json refers to
+    native/           a captured turn as its agent kept it: files of JSON objects, one a line
 
 ``refs`` maps a JSON Pointer into turn.json to the path that holds the text standing there; turn.json
-itself has ``""`` in that place. ``messages`` is left out where prompt and response say it all.
+itself has ``""`` in that place. ``messages`` is left out where prompt and response say it all, or ``native/`` does.
 docs/format.md §2 is the public form.
 """
 
@@ -23,6 +24,7 @@ from gitsess.model import JSON, JSONObject
 
 VERSION = 1
 PROMPT, RESPONSE, DATA = "prompt.md", "response.md", "turn.json"
+NATIVE = "native/"
 LONG_TEXT = 1024
 """Characters past which a text inside ``messages`` becomes a file."""
 LONG_PARAM = 4096
@@ -42,7 +44,8 @@ class Content:
 
     ``messages``: only this turn's new messages, or None where ``prompt`` and ``response`` are all;
     ``requests``: one object an API request, ``{id, model, usage, stop_reason, started_at, …}``;
-    ``extra``: keys of turn.json that this version does not know, and keeps.
+    ``native``: the agent's own entries by path below ``native/``; ``extra``: keys of turn.json that this version
+    does not know, and keeps.
     """
 
     prompt: str = ""
@@ -52,6 +55,7 @@ class Content:
     requests: tuple[JSONObject, ...] = ()
     params: JSONObject | None = None
     messages: tuple[JSONObject, ...] | None = None
+    native: Mapping[str, tuple[JSONObject, ...]] = field(default_factory=dict)
     extra: JSONObject = field(default_factory=dict)
 
 
@@ -82,7 +86,8 @@ def encode(content: Content) -> dict[str, bytes]:
         data["requests"] = list(content.requests)
     if content.params is not None:
         data["params"] = content.params
-    messages = content.messages
+    # What a captured turn's messages are follows from its native entries.
+    messages = None if content.native else content.messages
     if messages is not None and messages != plain_messages(content.prompt, content.response):
         data["messages"] = list(messages)
     data.update({key: value for key, value in content.extra.items() if key not in _KNOWN})
@@ -106,6 +111,8 @@ def encode(content: Content) -> dict[str, bytes]:
     if refs:
         data["refs"] = refs
     files[DATA] = strictjson.dumps(data).encode()
+    for path, entries in content.native.items():
+        files[f"{NATIVE}{path}"] = "".join(f"{strictjson.dumps(entry)}\n" for entry in entries).encode()
     return files
 
 
@@ -140,8 +147,20 @@ def decode(files: Mapping[str, bytes]) -> Content:
         requests=_objects(data.get("requests"), "requests") or (),
         params=data["params"] if isinstance(data.get("params"), dict) else None,
         messages=_objects(data.get("messages"), "messages"),
+        native={path.removeprefix(NATIVE): _lines(raw, path) for path, raw in files.items() if path.startswith(NATIVE)},
         extra={key: value for key, value in data.items() if key not in _KNOWN},
     )
+
+
+def _lines(data: bytes, path: str) -> tuple[JSONObject, ...]:
+    found = []
+    for line in data.split(b"\n"):
+        if line.strip():
+            value = strictjson.loads(line, what=path[:60])
+            if not isinstance(value, dict):
+                raise FormatError(f"{path[:60]!a} holds something else than objects")
+            found.append(value)
+    return tuple(found)
 
 
 def safe_tail(text: str) -> str:

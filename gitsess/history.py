@@ -23,6 +23,7 @@ from gitsess.values import Value
 if TYPE_CHECKING:
     from gitsess.content import Content
 
+_FOLDERS = ("attachments", "native", "native/subagents")
 MAX_ENTRIES = 10_000
 """Tree entries of one turn past which it is not read."""
 WAITS, FEW = 50, 30
@@ -288,14 +289,19 @@ class History:
             objects.close()
 
     def contents(self, turns: Iterable[Commit]) -> Iterator[tuple[Commit, Content]]:
-        """The turns with what their trees hold, one at a time; raises FormatError for one that is broken."""
+        """The turns with what their trees hold, one at a time; raises FormatError for one that is broken.
+
+        The messages of a captured turn are those that its agent's own entries stand for.
+        """
+        from gitsess.agents import with_messages
         from gitsess.content import decode
 
         objects = self._git.start_objects()
         try:
             for turn in turns:
                 try:
-                    yield turn, decode(read_tree(objects, turn.tree, self._git.repository.oid_length // 2))
+                    content = decode(read_tree(objects, turn.tree, self._git.repository.oid_length // 2))
+                    yield turn, with_messages(content, turn.facts.agent)
                 except GitsessError as error:
                     raise type(error)(f"turn {turn.oid[:12]}: {error}") from None
         finally:
@@ -455,19 +461,19 @@ def _closest(name: str, tips: Iterable[str]) -> str:
 
 
 def read_tree(objects: Objects, tree: Oid, oid_bytes: int) -> dict[str, bytes]:
-    """The regular files of a turn's tree, by path, one folder deep.
+    """The regular files of a turn's tree, by path, in the folders that a turn may have.
 
-    Entries of any other mode, and deeper folders, are ignored; StoreError for an object that is missing
+    Entries of any other mode, and other folders, are ignored; StoreError for an object that is missing
     or too large.
     """
     files: dict[str, bytes] = {}
-    for mode, name, oid in _entries(objects, tree, oid_bytes):
-        if mode == b"100644":
-            files[name] = _object(objects, "blob", oid)
-        elif mode == b"40000" and name == "attachments":
-            for inner_mode, inner_name, inner_oid in _entries(objects, oid, oid_bytes):
-                if inner_mode == b"100644":
-                    files[f"{name}/{inner_name}"] = _object(objects, "blob", inner_oid)
+    folders = [("", tree)]
+    for folder, at in folders:
+        for mode, name, oid in _entries(objects, at, oid_bytes):
+            if mode == b"100644":
+                files[folder + name] = _object(objects, "blob", oid)
+            elif mode == b"40000" and folder + name in _FOLDERS:
+                folders.append((f"{folder}{name}/", oid))
     return files
 
 

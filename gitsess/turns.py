@@ -7,6 +7,7 @@ anything is hashed, a missing cost is computed per request, and totals are the s
 from __future__ import annotations
 
 import difflib
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -40,6 +41,7 @@ Pricer = Callable[[str, TokenUsage, datetime], "tuple[Decimal | None, str]"]
 
 _TURN_ID = re.compile(r"[0-9a-f]{32}")
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_NATIVE_PATH = re.compile(r"(?:subagents/)?[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _TASK_STATUSES = ("pending", "in_progress", "completed", "blocked", "failed")
 
 
@@ -48,7 +50,8 @@ class Turn:
     """One exchange as it is reported, before redaction and pricing.
 
     ``usage`` is None where nobody said what was used. ``requests`` are in the API's form. ``turn_id`` given
-    by a caller may be there already (``checked``); one made here is new.
+    by a caller may be there already (``checked``); one made here is new. ``native``: what an agent kept of a captured
+    turn, by path below ``native/``.
     """
 
     prompt: str
@@ -67,6 +70,7 @@ class Turn:
     task_status: str | None = None
     conversation: str | None = None
     messages: tuple[JSONObject, ...] | None = None
+    native: Mapping[str, tuple[JSONObject, ...]] = field(default_factory=dict)
     requests: tuple[JSONObject, ...] = ()
     params: JSONObject | None = None
     turn_id: TurnId = field(default_factory=lambda: TurnId(uuid4().hex))
@@ -100,7 +104,7 @@ PUBLIC_KEYS = [
 ]
 _SPOOLED_KEYS = [
     *PUBLIC_KEYS,
-    *["kind", "cost_basis", "params", "context", "compacts", "head", "branch", "worktree"],
+    *["kind", "cost_basis", "params", "native", "context", "compacts", "head", "branch", "worktree"],
 ]
 
 
@@ -190,12 +194,24 @@ def _with_spooled(turn: Turn, value: Mapping[str, Any]) -> Turn:
         kind=_choice(value, "kind", commit.KINDS) or "turn",
         cost_basis=_choice(value, "cost_basis", commit.BASES) or "reported",
         params=params,
+        native=_native(value.get("native")),
         context=tuple(context),
         compacts=None if compacts is None else TurnId(str(compacts)),
         head=None if head is None else Oid(head),
         branch=_text(value, "branch"),
         worktree=_text(value, "worktree"),
     )
+
+
+def _native(value: JSON) -> dict[str, tuple[JSONObject, ...]]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(_NATIVE_PATH.fullmatch(path) for path in value):
+        raise FormatError("'native' must be an object of files")
+    for entries in value.values():
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise FormatError("each of 'native' must be a list of objects")
+    return {path: tuple(entries) for path, entries in value.items()}
 
 
 def dump(turn: Turn) -> dict[str, JSON]:
@@ -219,6 +235,7 @@ def dump(turn: Turn) -> dict[str, JSON]:
         "messages": None if turn.messages is None else list(turn.messages),
         "requests": list(turn.requests),
         "params": turn.params,
+        "native": {path: list(entries) for path, entries in turn.native.items()} or None,
         "turn_id": turn.turn_id,
         "commits": list(turn.commits),
         "context": list(turn.context),
@@ -250,6 +267,7 @@ def redacted(turn: Turn, redactor: Redactor) -> Turn:
         model=well_formed(turn.model),
         agent=well_formed(turn.agent),
         messages=None if turn.messages is None else tuple(clean_value(m) for m in turn.messages),
+        native={path: tuple(clean_value(entry) for entry in entries) for path, entries in turn.native.items()},
         requests=tuple(_well_formed(r) for r in turn.requests),
         params=None if turn.params is None else clean_value(turn.params),
     )
@@ -286,6 +304,7 @@ def draft_of(turn: Turn, *, committer: Person, price: Pricer) -> Draft:
             requests=turn.requests,
             params=turn.params,
             messages=turn.messages,
+            native=turn.native,
         )
     )
     if max(len(data) for data in files.values()) > OBJECT_LIMIT:
@@ -299,6 +318,26 @@ def draft_of(turn: Turn, *, committer: Person, price: Pricer) -> Draft:
         committer=committer,
         committed_at=turn.ended_at,
         checked=turn.checked,
+    )
+
+
+def correction_of(draft: Draft, *, seq: int) -> Draft:
+    """The correction that puts the metrics and the files of ``draft`` in the place of those of its turn, number
+    ``seq`` of its session. Of the same turn and the same metrics it is the same, with the same id."""
+    facts, metrics = draft.facts, draft.facts.metrics
+    assert metrics is not None
+    assert facts.turn_id is not None
+    usage = metrics.usage
+    counts = (metrics.requests, usage.input_tokens, usage.output_tokens, usage.cache_read_tokens)
+    words = ("correction", facts.turn_id, *map(str, (*counts, usage.cache_write_tokens)))
+    turn_id = TurnId(hashlib.sha256("\0".join(words).encode()).hexdigest()[:32])
+    return replace(
+        draft,
+        subject=f"Correct turn {seq}",
+        facts=Facts(kind="correction", turn_id=turn_id, corrects=facts.turn_id, metrics=metrics),
+        author=commit.MERGER,
+        authored_at=draft.committed_at,
+        checked=True,
     )
 
 

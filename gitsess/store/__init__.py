@@ -8,9 +8,9 @@ them, the order of an append and its retries, is ``gitsess.append``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
-from gitsess.errors import StoreError
+from gitsess.errors import FormatError, StoreError
 from gitsess.gitcli import Git
 from gitsess.model import Oid
 
@@ -31,7 +31,7 @@ class Store(Protocol):
         no commit or larger than COMMIT_LIMIT bytes."""
 
     def write_tree(self, files: Mapping[str, bytes]) -> Oid:
-        """Writes blobs and trees of ``files`` (path → bytes, at most one folder deep)."""
+        """Writes blobs and trees of ``files`` (path → bytes)."""
 
     def write_commit(self, data: bytes) -> Oid:
         """Writes a commit of exactly these bytes."""
@@ -47,6 +47,22 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Lets go of processes and files; they are taken again when they are needed."""
+
+
+def nested(files: Mapping[str, object]) -> dict[str, Any]:
+    """Paths as folders: ``{"a/b": x}`` is ``{"a": {"b": x}}``. Raises FormatError where a file is a folder too."""
+    root: dict[str, Any] = {}
+    for path, item in files.items():
+        *folders, name = path.split("/")
+        node = root
+        for folder in folders:
+            node = node.setdefault(folder, {})
+            if not isinstance(node, dict):
+                raise FormatError("a file of its tree is a folder too")
+        if name in node:
+            raise FormatError("a file of its tree is a folder too")
+        node[name] = item
+    return root
 
 
 def no_commit(oid: Oid) -> str:

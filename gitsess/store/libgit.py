@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pygit2
 from pygit2.enums import FileMode, ObjectType, ReferenceType
@@ -14,7 +14,7 @@ from pygit2.enums import FileMode, ObjectType, ReferenceType
 from gitsess.errors import Locked, NotASession, StoreError
 from gitsess.gitcli import Repository
 from gitsess.model import COMMIT_LIMIT, Oid
-from gitsess.store import no_commit, symbolic, too_large
+from gitsess.store import nested, no_commit, symbolic, too_large
 from gitsess.text import one_line
 
 # Off by default: without it a power cut loses turns that were acknowledged.
@@ -74,18 +74,16 @@ class LibgitStore:
             raise StoreError(f"commit {oid} cannot be read: {one_line(str(error))}; try 'git fsck'") from None
 
     def write_tree(self, files: Mapping[str, bytes]) -> Oid:
-        folders: dict[str, dict[str, pygit2.Oid]] = {"": {}}
-        for path, data in files.items():
-            folder, _, name = path.rpartition("/")
-            folders.setdefault(folder, {})[name] = _written(partial(self._repo.create_blob, data))
-        root = self._repo.TreeBuilder()
-        for folder, entries in folders.items():
-            builder = self._repo.TreeBuilder() if folder else root
-            for name, blob in entries.items():
-                _written(partial(builder.insert, name, blob, FileMode.BLOB))
-            if folder:
-                _written(partial(root.insert, folder, _written(builder.write), FileMode.TREE))
-        return Oid(str(_written(root.write)))
+        return Oid(str(self._write_folder(nested(files))))
+
+    def _write_folder(self, node: Mapping[str, Any]) -> pygit2.Oid:
+        builder = self._repo.TreeBuilder()
+        for name, below in node.items():
+            if isinstance(below, dict):
+                _written(partial(builder.insert, name, self._write_folder(below), FileMode.TREE))
+            else:
+                _written(partial(builder.insert, name, _written(partial(self._repo.create_blob, below)), FileMode.BLOB))
+        return _written(builder.write)
 
     def write_commit(self, data: bytes) -> Oid:
         return Oid(str(_written(partial(self._repo.odb.write, ObjectType.COMMIT, data))))

@@ -18,9 +18,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from gitsess.errors import FormatError, StoreError
+from gitsess.errors import StoreError
 from gitsess.gitcli import Git
 from gitsess.model import Oid
+from gitsess.store import nested
 
 PACK_OBJECTS = 100_000
 """Objects past which another pack is begun: git holds a table of each in memory."""
@@ -43,18 +44,7 @@ class Names:
 
         Every blob is a regular file, as in every tree of ours. Raises FormatError where a path is a folder too.
         """
-        root: dict[str, Any] = {}
-        for path, oid in files.items():
-            *folders, name = path.split("/")
-            node = root
-            for folder in folders:
-                node = node.setdefault(folder, {})
-                if not isinstance(node, dict):
-                    raise FormatError("a file of its tree is a folder too")
-            if name in node:
-                raise FormatError("a file of its tree is a folder too")
-            node[name] = oid
-        yield from self._trees(root)
+        yield from self._trees(nested(files))
 
     def _trees(self, node: Mapping[str, Any]) -> Iterator[tuple[Oid, bytes]]:
         entries = []

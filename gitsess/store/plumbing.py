@@ -6,11 +6,12 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from gitsess.errors import Locked, NotASession, StoreError
 from gitsess.gitcli import Git, Objects
 from gitsess.model import COMMIT_LIMIT, Oid
-from gitsess.store import no_commit, symbolic, too_large
+from gitsess.store import nested, no_commit, symbolic, too_large
 
 # git 2.36 knows core.fsync; before it, the older key. A git ignores the one it does not know.
 _SYNCED = ("-c", "core.fsync=committed,loose-object,reference", "-c", "core.fsyncObjectFiles=true")
@@ -58,15 +59,17 @@ class PlumbingStore:
         return data
 
     def write_tree(self, files: Mapping[str, bytes]) -> Oid:
-        blobs = self._write_blobs(files)
-        folders: dict[str, list[str]] = {"": []}
-        for path, oid in blobs.items():
-            folder, _, name = path.rpartition("/")
-            folders.setdefault(folder, []).append(f"100644 blob {oid}\t{name}")
-        for folder, entries in folders.items():
-            if folder:
-                folders[""].append(f"040000 tree {self._mktree(entries)}\t{folder}")
-        return Oid(self._mktree(folders[""]))
+        return Oid(self._write_folder(nested(self._write_blobs(files))))
+
+    def _write_folder(self, node: Mapping[str, Any]) -> str:
+        return self._mktree(
+            [
+                f"040000 tree {self._write_folder(below)}\t{name}"
+                if isinstance(below, dict)
+                else f"100644 blob {below}\t{name}"
+                for name, below in node.items()
+            ]
+        )
 
     def _write_blobs(self, files: Mapping[str, bytes]) -> dict[str, str]:
         try:
