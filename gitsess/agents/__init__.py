@@ -3,3 +3,34 @@
 Whatever is read was written by somebody else, and is taken as such: no link is followed, nothing is executed, and
 what cannot be read is passed over with a reason.
 """
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib import import_module
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from gitsess.agents.captured import Reader
+    from gitsess.content import Content
+
+READERS = ("claude", "codex", "gemini")
+"""The agents whose transcripts can be read, by the command of their sessions."""
+
+
+_BY_AGENT = {"claude-code": "claude", "codex": "codex", "gemini": "gemini"}
+
+
+def with_messages(content: Content, agent: str | None) -> Content:
+    """The content of a turn with the messages that its native entries stand for, where an agent is known that wrote
+    them."""
+    name = _BY_AGENT.get((agent or "").partition("/")[0])
+    if name is None or not content.native or content.messages is not None:
+        return content
+    found = tuple(reader(name).messages(content.native))
+    return replace(content, messages=found or None)
+
+
+def reader(name: str) -> Reader:
+    """The reader of an agent's transcripts; ``name`` is one of READERS."""
+    return cast("Reader", import_module(f"gitsess.agents.{name}"))

@@ -1,0 +1,122 @@
+"""What the readers of the agents' transcripts have in common: a turn as an agent kept it, and where reading goes on.
+
+A reader is a module with ``NAME`` (the command of its sessions), ``AGENT`` (its name in turn ids), and
+
+    read(path, position, closed=…)  → Captured, in order, one at a time
+    transcripts(home, environment)  → Transcript: the history on disk
+    messages(native)                → the turn's messages in Messages-API form, for whoever goes on with it
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Protocol
+
+from gitsess import strictjson
+from gitsess.errors import FormatError, NotFound, StoreError
+from gitsess.model import JSON, JSONObject, TurnId
+from gitsess.turns import Turn
+from gitsess.values import Value
+
+MAX_LINE = strictjson.MAX_BYTES
+"""Bytes of a line past which it is passed over."""
+
+
+class Position(Value):
+    """Where reading goes on: the byte ``offset`` of a transcript, and what of the lines before it must be known."""
+
+    offset: int = 0
+    carry: Mapping[str, JSON] = MappingProxyType({})
+
+
+START = Position()
+
+
+class Reader(Protocol):
+    """What a reader's module has."""
+
+    NAME: str
+    AGENT: str
+
+    def read(self, path: Path, position: Position = START, *, closed: bool) -> Iterator[Captured]: ...
+    def transcripts(self, home: Path, environment: Mapping[str, str]) -> Iterator[Transcript]: ...
+    def messages(self, native: Mapping[str, tuple[JSONObject, ...]]) -> list[JSONObject]: ...
+
+
+class Captured(Value):
+    """A turn of a conversation. ``cwd`` is where it happened; ``parent`` the conversation that this one was forked
+    from, where that is known. ``complete`` is False while the agent may still add to it; ``position`` is where
+    reading goes on after it."""
+
+    turn: Turn
+    cwd: str | None
+    complete: bool
+    position: Position
+    parent: str | None = None
+
+
+class Transcript(Value):
+    """A file of the history on disk. ``project`` is the folder that its conversation began in, where that is known;
+    ``modified`` in seconds since 1970."""
+
+    path: Path
+    project: str | None
+    modified: float
+
+
+def turn_id_of(agent: str, conversation: str, prompt: str) -> TurnId:
+    """The turn id of a captured turn, by docs/format.md §5; ``prompt`` is the agent's own id of the prompt."""
+    return TurnId(hashlib.sha256(f"{agent}\0{conversation}\0{prompt}".encode("utf-8", "replace")).hexdigest()[:32])
+
+
+class Line(Value):
+    """A line of a transcript: its object, and the offsets where it begins and the next one does."""
+
+    value: JSONObject
+    begin: int
+    end: int
+
+
+def lines(path: Path, offset: int) -> Iterator[Line]:
+    """The JSON objects of a transcript from a byte offset on; a last line without its end is left for later.
+
+    What is no object, too long, or hostile is passed over. Links are not followed, and pipes not waited for. Raises
+    NotFound where the file is gone, StoreError where it cannot be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise NotFound(f"the transcript {path} is gone") from None
+    except OSError as error:
+        raise StoreError(f"the transcript {path} cannot be read: {error.strerror}") from None
+    with open(handle, "rb") as stream:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise StoreError(f"the transcript {path} is no regular file")
+        # A file that is shorter than it was is another one.
+        place = offset if offset <= found.st_size else 0
+        stream.seek(place)
+        yield from _lines(stream, place)
+
+
+def _lines(stream: IO[bytes], place: int) -> Iterator[Line]:
+    while raw := stream.readline(MAX_LINE + 1):
+        begin, place = place, place + len(raw)
+        if not raw.endswith(b"\n"):
+            if len(raw) <= MAX_LINE:
+                return
+            while raw and not raw.endswith(b"\n"):
+                raw = stream.readline(1 << 20)
+                place += len(raw)
+            continue
+        try:
+            value = strictjson.loads(raw, what="a line")
+        except FormatError:
+            continue
+        if isinstance(value, dict):
+            yield Line(value=value, begin=begin, end=place)
