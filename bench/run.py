@@ -26,7 +26,7 @@ from pathlib import Path
 import pygit2
 
 import gitsess
-from bench import appends, commits, index, memory, mirror, reading, redaction, startup, storage, transfer
+from bench import appends, capture, commits, index, memory, mirror, reading, redaction, startup, storage, transfer
 from bench.measuring import MISSED, World, compiled, file_system
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,6 +42,7 @@ BENCHMARKS: dict[str, Callable[[World], Iterator[str]]] = {
     "mirror": mirror.report,
     "redaction": redaction.report,
     "transfer": transfer.report,
+    "capture": capture.report,
 }
 _SCRIPT = """#!{python}
 import re

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
 
 from gitsess.errors import InvalidName
 from gitsess.model import SessionName
@@ -19,6 +20,8 @@ MAX_LENGTH = 90
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,89}", re.ASCII)
 _DEVICES = frozenset(["con", "prn", "aux", "nul"] + [f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10)])
+_LOWER = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+SUFFIX_DIGITS = 6
 _TOO_LONG = f"a session name has at most {MAX_LENGTH} characters"
 _EXAMPLES = {"session name": "implement-auth-service", "command": "implement", "feature": "auth-service"}
 
@@ -91,6 +94,32 @@ def split(name: str) -> tuple[str, str]:
     """(command, feature) of a session: the command is the part up to the first ``-``."""
     command, _, feature = name.partition("-")
     return command, feature
+
+
+def derived(command: str, branch: str, *, taken: Callable[[SessionName], bool] = lambda name: False) -> SessionName:
+    """The session that a program derives for a command and a branch, by docs/format.md §1.
+
+    ``taken``: whether the session of a name holds turns of another branch.
+    """
+    slug = re.sub(r"[^a-z0-9._-]+", "-", branch.translate(_LOWER))
+    slug = re.sub(r"-{2,}", "-", re.sub(r"\.{2,}", ".", slug))
+    slug = _ends_cleaned(slug)
+    plain = f"{command}-{slug}"
+    if branch.isascii() and slug and len(plain) <= MAX_LENGTH and is_valid(plain) and not taken(SessionName(plain)):
+        return SessionName(plain)
+    import hashlib
+
+    suffix = hashlib.sha256(branch.encode("utf-8", "surrogateescape")).hexdigest()[:SUFFIX_DIGITS]
+    slug = _ends_cleaned(slug[: MAX_LENGTH - len(command) - len(suffix) - 2])
+    return SessionName(f"{command}-{slug}-{suffix}" if slug else f"{command}-{suffix}")
+
+
+def _ends_cleaned(slug: str) -> str:
+    while True:
+        cleaned = slug.strip("._-").removesuffix(".lock")
+        if cleaned == slug:
+            return slug
+        slug = cleaned
 
 
 def with_suffix(name: SessionName, suffix: str) -> SessionName:

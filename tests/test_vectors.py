@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from gitsess import commit, content, names, strictjson, trailers
+from gitsess.agents.captured import turn_id_of
 from gitsess.commit import Person
 from gitsess.content import Content
 from gitsess.errors import FormatError, NewerFormat
@@ -301,6 +302,7 @@ def test_a_derived_name_is_valid_and_its_suffix_is_of_the_branch(item: dict[str,
     assert names.split(session)[0] == item["command"]
     digits = hashlib.sha256(branch.encode()).hexdigest()[:6]
     assert names.is_valid(session)
+    assert names.derived(item["command"], branch) == session
     assert session.endswith(f"-{digits}") == (not branch.isascii() or len(f"{item['command']}-{branch}") > 90)
 
 
@@ -315,6 +317,7 @@ def test_a_captured_turns_id_follows_from_its_source(item: dict[str, str]) -> No
     source = "\0".join((item["agent"], item["conversation"], item["prompt"]))
     assert hashlib.sha256(source.encode()).hexdigest()[:32] == item["turn_id"]
     assert turn(turn_id=item["turn_id"]).turn_id == item["turn_id"]
+    assert turn_id_of(item["agent"], item["conversation"], item["prompt"]) == item["turn_id"]
 
 
 @pytest.mark.parametrize("item", named(vectors("reading-order")))

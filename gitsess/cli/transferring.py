@@ -87,8 +87,15 @@ def output_to(target: str | None) -> Iterator[IO[bytes]]:
 
 
 def import_sessions(around: Surroundings, values: dict[str, Any]) -> int:
-    if values["from"] is not None:
+    if values["from"] == "session-dir":
         return _migrate(around, values)
+    if values["from"] is not None:
+        from gitsess.cli.capturing import import_past
+
+        return import_past(around, values)
+    for option in ("since", "project"):
+        if values[option] is not None:
+            raise UsageError(f"--{option} is for the history of agents: give --from too")
     given = values["file"]
     if given is None and sys.stdin.isatty():
         raise UsageError("name the file to import, or '-' for standard input")
@@ -151,6 +158,8 @@ def _print(outcomes: Sequence[Outcome], *, dry_run: bool) -> None:
 
 
 def _migrate(around: Surroundings, values: dict[str, Any]) -> int:
+    if values["since"] is not None or values["project"] is not None:
+        raise UsageError("--since and --project are for the history of agents, not for session-dir")
     given = values["file"]
     named = around.session_dir if given is None else given
     if named is None:

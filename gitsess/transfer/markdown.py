@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import IO, Any
 
 from gitsess import commit
+from gitsess.agents import with_messages
 from gitsess.content import Content, decode, messages_of
 from gitsess.errors import FormatError
 from gitsess.strictjson import dumps
@@ -39,7 +40,7 @@ def _session(reader: Reader, found: Scanned) -> Iterator[str]:
             if item.facts.kind in ("turn", "compaction"):
                 yield ""
                 yield from _head(item, found)
-                yield from _body(_content(reader, exact))
+                yield from _body(with_messages(_content(reader, exact), item.facts.agent))
             elif item.facts.kind == "event":
                 yield ""
                 yield f"*{item.authored_at:%Y-%m-%d %H:%M} {one_line(item.facts.event or 'event')}:*"

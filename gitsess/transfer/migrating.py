@@ -11,7 +11,6 @@ Session ids and turn ids follow from what is in the folder, so that two clones t
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
@@ -21,18 +20,15 @@ from pathlib import Path
 from gitsess import content, names, turns
 from gitsess.agents import sessiondir
 from gitsess.agents.sessiondir import Found, Interaction, Passed
-from gitsess.append import Parent, commit_on
 from gitsess.commit import MERGER, Commit, Facts
 from gitsess.content import Content
 from gitsess.draft import Draft
-from gitsess.errors import Locked, NotASession
-from gitsess.locks import flock
 from gitsess.model import JSONObject, Oid, SessionName, TokenUsage, TurnId
-from gitsess.store.pack import Names, Packs
+from gitsess.store.pack import Packs
 from gitsess.text import iso, subject, well_formed
-from gitsess.transfer.importing import LOCK_WAIT_S, MESSAGE, Outcome, holding
+from gitsess.transfer.building import Builder, Standing
+from gitsess.transfer.importing import Outcome, holding
 from gitsess.turns import Turn
-from gitsess.values import Value
 from gitsess.workspace import Workspace
 
 _BEGUN = "Begun in the folder"
@@ -52,16 +48,6 @@ class Migration:
         self.problems: list[tuple[str, str]] = []
 
 
-class _Standing(Value):
-    """A session as it is here: its tip, the ids of all its commits, and when it was last used. ``migrated``: its
-    session id where it began as a folder."""
-
-    parent: Parent
-    ids: frozenset[str]
-    last_used: datetime
-    migrated: str | None
-
-
 def migrate(workspace: Workspace, directory: Path, *, dry_run: bool = False) -> Migration:
     """Imports every session below ``directory``; what is no session is left alone and counted.
 
@@ -72,25 +58,20 @@ def migrate(workspace: Workspace, directory: Path, *, dry_run: bool = False) -> 
     with holding(workspace.git) as folder:
         packs = Packs(workspace.git, folder)
         try:
-            moves = list(_Migrator(workspace, packs, done).moves(directory))
+            builder = Builder(workspace, packs)
+            moves = list(_Migrator(workspace, builder, done).moves(directory))
             if moves and not dry_run:
-                with flock(os.path.join(workspace.repository.state_dir, "lock"), shared=True, wait_s=LOCK_WAIT_S):
-                    packs.install()
-                    complaint = workspace.git.move_refs(moves, message=MESSAGE)
-                if complaint is not None:
-                    raise Locked(f"a session moved meanwhile; nothing was imported, try again ({complaint})")
+                builder.move(moves)
         finally:
             packs.close()
     return done
 
 
 class _Migrator:
-    def __init__(self, workspace: Workspace, packs: Packs, done: Migration) -> None:
+    def __init__(self, workspace: Workspace, builder: Builder, done: Migration) -> None:
         self._workspace = workspace
-        self._packs = packs
+        self._builder = builder
         self._done = done
-        self._names = Names(workspace.repository.object_format)
-        self._tips, _ = workspace.history.tips()
 
     def moves(self, directory: Path) -> Iterator[tuple[str, Oid, Oid | None]]:
         """Writes what is new, a folder at a time; the refs to move then."""
@@ -111,18 +92,19 @@ class _Migrator:
         suffixed = names.with_suffix(plain, _digits(found.folder)[:_SUFFIX_DIGITS])
         free = taken.setdefault(plain, found.folder) == found.folder
         for name in (plain, suffixed):
-            here = self._standing(name)
-            if here is not None and here.migrated == session_id_of(found):
+            here = self._builder.standing(name)
+            migrated = None if here is None else _migrated(here)
+            if migrated is not None and migrated == session_id_of(found):
                 return name
-            if name == plain and here is not None and here.migrated is not None:
+            if name == plain and migrated is not None:
                 free = False
         return plain if free else suffixed
 
     def _session(self, found: Found, name: SessionName) -> tuple[Outcome, Oid | None]:
         conversation = found.session_id or found.folder
         apart = names.with_suffix(name, f"import-{_digits(conversation)[:_SUFFIX_DIGITS]}")
-        here, aside = self._standing(name), self._standing(apart)
-        present = {turn_id for place in (here, aside) if place is not None for turn_id in place.ids}
+        here, aside = self._builder.standing(name), self._builder.standing(apart)
+        present = {item.facts.turn_id for place in (here, aside) if place is not None for item in place.session.commits}
         beginning, *exchanges = self._drafts(found)
         drafts = [draft for draft in exchanges if draft.facts.turn_id not in present]
         count = len(drafts)
@@ -136,31 +118,10 @@ class _Migrator:
         else:
             parent, old = here.parent, here.parent.oid
         for draft in drafts:
-            parent = self._write(parent, draft)
+            parent = self._builder.commit(parent, draft, self._builder.tree(draft.files))
         assert parent is not None, "a session that is not here has at least its beginning"
         outcome = "unchanged" if not drafts else "created" if old is None else "updated"
         return Outcome(session=name, given=name, outcome=outcome, tip=parent.oid, turns=count), old
-
-    def _standing(self, name: SessionName) -> _Standing | None:
-        tip = self._tips.get(name)
-        if tip is None:
-            return None
-        ledger = self._workspace.history.read({name: tip}, [])
-        if not ledger.sessions or ledger.sessions[0].newer or not ledger.sessions[0].commits:
-            why = ledger.warnings[0] if ledger.warnings else "it cannot be read"
-            raise NotASession(f"{name} cannot be added to: {why}; nothing was imported")
-        commits = ledger.sessions[0].commits
-        last = next((item for item in commits if item.oid == tip), None)
-        if last is None:
-            raise NotASession(f"{name} cannot be added to: its tip {tip[:12]} is not a turn; nothing was imported")
-        used = [item.committed_at for item in commits if item.facts.kind == "turn"]
-        facts = last.facts
-        return _Standing(
-            parent=Parent(oid=tip, seq=facts.seq, epoch=facts.epoch, committed_at=last.committed_at),
-            ids=frozenset(str(item.facts.turn_id) for item in commits),
-            last_used=max(used, default=commits[0].committed_at),
-            migrated=ledger.sessions[0].session_id if _began_as_folder(commits[0]) else None,
-        )
 
     def _drafts(self, found: Found) -> Iterator[Draft]:
         """The session's beginning, at the date that the folder gives it, and its turns."""
@@ -195,18 +156,6 @@ class _Migrator:
                 extra={"imported": {**imported, "prompt": "preview"}},
             )
             yield replace(draft, files=content.encode(kept))
-
-    def _write(self, parent: Parent | None, draft: Draft) -> Parent:
-        blobs = {path: self._names.of("blob", data) for path, data in draft.files.items()}
-        for path, data in draft.files.items():
-            self._packs.add("blob", blobs[path], data)
-        tree = Oid("")
-        for tree, data in self._names.trees(blobs):
-            self._packs.add("tree", tree, data)
-        facts, committed_at, raw = commit_on(parent, draft, tree)
-        oid = self._names.of("commit", raw)
-        self._packs.add("commit", oid, raw)
-        return Parent(oid=oid, seq=facts.seq, epoch=facts.epoch, committed_at=committed_at)
 
 
 def derived_name(folder: str) -> SessionName:
@@ -243,6 +192,11 @@ def turn_id_of(found: Found, key: str) -> TurnId:
     """The turn id of a folder's interaction."""
     # The rule of docs/format.md §5: the agent, its own id of the conversation, its own id of the prompt.
     return TurnId(_digits(sessiondir.AGENT, found.session_id or found.folder, key)[:_ID_DIGITS])
+
+
+def _migrated(here: Standing) -> str | None:
+    """The session id of one that began as a folder."""
+    return here.session.session_id if _began_as_folder(here.session.commits[0]) else None
 
 
 def _began_as_folder(first: Commit) -> bool:

@@ -1,0 +1,95 @@
+"""The history of agents: importing it, against reading the same files and parsing their JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from bench.material import BEGIN, MODEL, USAGE, Writer, make_repository
+from bench.measuring import Ratio, World, bound, heading, peak_rss_mb, timed
+from gitsess.text import iso
+
+CONVERSATIONS, TURNS, STEPS = 20, 50, 4
+TIME_LIMIT, MEMORY_LIMIT_MB = 2.0, 400
+
+
+def report(world: World) -> Iterator[str]:
+    path = make_repository(world.folder / "capture", world.environment)
+    home = Path(world.environment["HOME"])
+    files = [_transcript(home, path, number) for number in range(CONVERSATIONS)]
+    size = sum(file.stat().st_size for file in files) / 1e6
+    parsed = [timed(lambda: [json.loads(line) for file in files for line in file.open("rb")]) for _ in range(3)]
+    ours = [timed(lambda: world.quietly(*world.program, "import", "--from", "claude", "--dry-run", cwd=path))]
+    peak = peak_rss_mb(world, *world.program, "import", "--from", "claude", "--dry-run", cwd=path)
+    written = timed(lambda: world.run(*world.program, "import", "--from", "claude", cwd=path))
+    again = timed(lambda: world.run(*world.program, "import", "--from", "claude", cwd=path))
+    found = json.loads(world.run(*world.program, "stats", "--json", cwd=path))
+    assert found["turns"] == CONVERSATIONS * TURNS, f"{found['turns']} turns"
+    yield f"CAPTURE, {CONVERSATIONS} transcripts of {TURNS} turns, {size:,.1f} MB; whole processes"
+    yield ""
+    yield heading("OURS", "PARSE")
+    yield Ratio(ours=ours, other=parsed[:1]).line("import --dry-run, against reading and parsing")
+    yield Ratio(ours=[written], other=parsed[1:2]).line("import, against the same", at_most=TIME_LIMIT)
+    yield Ratio(ours=[again], other=parsed[2:]).line("import again, against the same")
+    yield f"  the largest resident set, of the dry run: {peak:,.1f} MB   {bound(peak, MEMORY_LIMIT_MB, unit='MB')}"
+    yield "  where it loses: every text is searched for secrets, and every object hashed and packed"
+
+
+def _transcript(home: Path, cwd: Path, number: int) -> Path:
+    """A conversation as Claude Code keeps it: files read and edited, with its own records between."""
+    writer = Writer(f"capture {number}")
+    folder = home / ".claude/projects" / str(cwd).replace("/", "-")
+    folder.mkdir(parents=True, exist_ok=True)
+    conversation = f"{number:08d}-0000-4000-8000-000000000000"
+    path = folder / f"{conversation}.jsonl"
+    with path.open("w") as out:
+        for turn in range(TURNS):
+            for line in _turn(writer, conversation, str(cwd), number, turn):
+                out.write(json.dumps(line) + "\n")
+    return path
+
+
+def _turn(writer: Writer, conversation: str, cwd: str, number: int, turn: int) -> Iterator[dict[str, Any]]:
+    at = BEGIN + timedelta(hours=number, minutes=10 * turn)
+    common = {
+        "sessionId": conversation,
+        "cwd": cwd,
+        "gitBranch": "main",
+        "version": "2.1.330",
+        "isSidechain": False,
+    }
+    made = 0
+
+    def line(kind: str, message: dict[str, Any], **more: Any) -> dict[str, Any]:
+        nonlocal made
+        made += 1
+        uuid = f"{number:08d}-{turn:04d}-4000-8000-{made:012d}"
+        return {**common, "type": kind, "uuid": uuid, "timestamp": iso(at), "message": message, **more}
+
+    prompt = f"{number:08d}-{turn:04d}-4000-9000-000000000000"
+    yield line("user", {"role": "user", "content": writer.prose(200)}, promptId=prompt)
+    for step in range(STEPS):
+        identity = f"msg_{number}_{turn}_{step}"
+        tool = {"type": "tool_use", "id": f"toolu_{identity}", "name": "Read", "input": {"file_path": writer.name()}}
+        last = step == STEPS - 1
+        block = {"type": "text", "text": writer.prose(700)} if last else tool
+        stop = "end_turn" if last else "tool_use"
+        yield line(
+            "assistant",
+            {
+                "id": identity,
+                "role": "assistant",
+                "model": MODEL,
+                "content": [block],
+                "stop_reason": stop,
+                "usage": USAGE,
+            },
+            requestId=f"req_{identity}",
+        )
+        yield {"type": "api-request", "params": writer.prose(3000)}
+        if not last:
+            result = {"type": "tool_result", "tool_use_id": f"toolu_{identity}", "content": writer.code(3000)}
+            yield line("user", {"role": "user", "content": [result]}, promptId=prompt)

@@ -1,0 +1,132 @@
+"""Many turns into one repository at once: objects into packs as they come, then the commits, then all refs together.
+
+Within a session turns stand in the order in which they ended, whatever the order in which they came: the dates of
+commits are then their own. Turns that would land behind newer ones that are there already become a session of their
+conversation, ``<name>-import-<6 digits of it>``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from gitsess import names, turns
+from gitsess.agents.captured import Captured
+from gitsess.capture.place import Places
+from gitsess.draft import Draft
+from gitsess.errors import FormatError
+from gitsess.model import Oid, SessionName
+from gitsess.store.pack import Packs
+from gitsess.transfer.building import Builder
+from gitsess.turns import Turn
+from gitsess.values import Value
+from gitsess.workspace import Workspace
+
+_DIGITS = 6
+
+
+class Landed(Value):
+    """What came into a session: how many turns, and whether it began with them."""
+
+    session: SessionName
+    turns: int
+    created: bool
+    tip: Oid
+
+
+class _Kept(Value):
+    """A turn whose files are written: what its commit will be made of."""
+
+    draft: Draft
+    tree: Oid
+    conversation: str
+    number: int
+
+
+class Bulk:
+    """Turns on their way into one repository. ``folder`` is private, and on the repository's own disk."""
+
+    def __init__(self, workspace: Workspace, folder: Path) -> None:
+        self.workspace = workspace
+        self._packs = Packs(workspace.git, folder)
+        self._builder = Builder(workspace, self._packs)
+        self._places = Places(workspace.history, self._builder.tips)
+        self._kept: dict[SessionName, list[_Kept]] = {}
+        self._count = 0
+        self.problems: list[str] = []
+        """A line for each turn that no commit can be made of."""
+
+    def add(self, command: str, captured: Captured) -> None:
+        """Takes a turn: redacts it and writes its files."""
+        turn = turns.redacted(captured.turn, self.workspace.redactor)
+        try:
+            draft = self._draft(turn)
+        except FormatError as error:
+            self.problems.append(f"a turn of {turn.conversation}: {error}")
+            return
+        tree = self._builder.tree(draft.files)
+        self._count += 1
+        kept = _Kept(
+            draft=replace(draft, files={}), tree=tree, conversation=turn.conversation or "", number=self._count
+        )
+        self._kept.setdefault(self._places.session(command, turn.branch), []).append(kept)
+
+    def _draft(self, turn: Turn) -> Draft:
+        workspace = self.workspace
+        try:
+            return turns.draft_of(turn, committer=workspace.committer, price=workspace.price)
+        except FormatError:
+            if not turn.native:
+                raise
+            # What was asked and answered, and what it cost, is kept without the rest.
+            return turns.draft_of(replace(turn, native={}), committer=workspace.committer, price=workspace.price)
+
+    def finish(self) -> list[Landed]:
+        """Writes the commits, hands everything to git and moves the refs, all or none; what came where.
+
+        Raises Locked where a session moved meanwhile, StoreError where git refuses, NotASession where what stands
+        at a session's ref is none.
+        """
+        landed: list[Landed] = []
+        moves: list[tuple[str, Oid, Oid | None]] = []
+        for name, kept in self._by_session():
+            standing = self._builder.standing(name)
+            parent = None if standing is None else standing.parent
+            for item in sorted(kept, key=lambda item: (item.draft.committed_at, item.number)):
+                parent = self._builder.commit(parent, item.draft, item.tree)
+            assert parent is not None, "a session that something came into has a tip"
+            landed.append(Landed(session=name, turns=len(kept), created=standing is None, tip=parent.oid))
+            moves.append((names.ref_of(name), parent.oid, None if standing is None else standing.parent.oid))
+        if moves:
+            self._builder.move(moves)
+        self.workspace.changed.update(item.session for item in landed)
+        return landed
+
+    def close(self) -> None:
+        """Lets go of what was written; nothing of it is seen unless it was finished."""
+        self._packs.close()
+
+    def _by_session(self) -> Iterator[tuple[SessionName, list[_Kept]]]:
+        """What comes into each session, conversations that would land behind newer turns in sessions of their own."""
+        for name, kept in sorted(self._kept.items()):
+            standing = self._builder.standing(name)
+            behind: dict[str, list[_Kept]] = {}
+            if standing is not None:
+                late = {item.conversation for item in kept if item.draft.committed_at < standing.last_used}
+                for item in kept:
+                    if item.conversation in late:
+                        behind.setdefault(item.conversation, []).append(item)
+                kept = [item for item in kept if item.conversation not in late]
+            if kept:
+                yield name, kept
+            for conversation, items in behind.items():
+                digits = hashlib.sha256(conversation.encode("utf-8", "replace")).hexdigest()[:_DIGITS]
+                yield names.with_suffix(name, f"import-{digits}"), items
+
+
+def turn_ids(workspace: Workspace) -> set[str]:
+    """The ids of all turns that are there."""
+    accounts = workspace.accounts(turns=True).sessions
+    return {entry.turn_id for account in accounts for entry in account.entries or () if entry.turn_id is not None}

@@ -1,0 +1,231 @@
+"""The history that agents keep on disk, into sessions of the repositories that it happened in.
+
+A repository is taken at a time, with all conversations that began in it: its sessions then have their turns in the
+order of time, and whoever stops the import finds every repository whole or as it was. A turn that is there already is
+passed over before anything is made of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+from gitsess import agents, metadata, turns
+from gitsess.agents.captured import START, Captured, Reader, Transcript
+from gitsess.capture import events
+from gitsess.capture.bulk import Bulk, Landed, turn_ids
+from gitsess.errors import FormatError, GitsessError
+from gitsess.gitcli import repository_of
+from gitsess.money import plus
+from gitsess.transfer.importing import holding
+from gitsess.values import Value
+from gitsess.workspace import Surroundings, Workspace
+
+AGENTS = agents.READERS
+"""The agents whose history can be imported, by the command of their sessions."""
+
+
+AT_WORK = timedelta(hours=24)
+"""How long an agent may be at work on a turn without a word in its transcript."""
+
+
+class Bill:
+    """What a month came to in one repository; ``cost_usd`` is of the turns whose price is known."""
+
+    def __init__(self) -> None:
+        self.turns = 0
+        self.tokens = 0
+        self.cost_usd = Decimal(0)
+        self.unpriced_turns = 0
+
+
+class Past:
+    """What an import did, or would do: what landed by repository, the months' bills by (repository, month), turns
+    that were there already, and those of folders that are no repository (now), by folder."""
+
+    def __init__(self) -> None:
+        self.landed: list[tuple[str, Landed]] = []
+        self.bills: dict[tuple[str, str], Bill] = {}
+        self.turns = 0
+        self.known = 0
+        self.homeless: Counter[str] = Counter()
+        self.problems: list[str] = []
+
+
+class Progress(Value):
+    """``done`` of ``total`` bytes of transcripts."""
+
+    done: int
+    total: int
+
+
+def take_in(
+    around: Surroundings,
+    names: Sequence[str],
+    *,
+    since: datetime | None,
+    project: str | None,
+    dry_run: bool,
+    progress: Callable[[Progress], None],
+) -> Past:
+    """Imports the turns that these agents have on disk.
+
+    ``since``: only those that ended then or later; ``project``: only those of the repository of this folder, which
+    must be one. Raises what its repository's writing raises; what was imported before stays.
+    """
+    done = Past()
+    places = _Places(around)
+    only = None if project is None else places.required(project)
+    found = list(_transcripts(around, names, since))
+    groups: dict[str, list[tuple[Reader, Transcript]]] = {}
+    for reader, transcript in found:
+        workspace = places.of(transcript.project)
+        groups.setdefault("" if workspace is None else workspace.repository.common_dir, []).append((reader, transcript))
+    sizes = {transcript.path: _size(transcript.path) for _, transcript in found}
+    total, read = sum(sizes.values()), 0
+    for _, group in sorted(groups.items()):
+        with _Group(places, done, dry_run=dry_run) as taking:
+            for reader, transcript in group:
+                try:
+                    for captured in _finished(reader, transcript, around.now()):
+                        if since is None or captured.turn.ended_at >= since:
+                            taking.take(reader.NAME, captured, only)
+                except GitsessError as error:
+                    done.problems.append(str(error))
+                read += sizes[transcript.path]
+                progress(Progress(done=read, total=total))
+            taking.finish()
+    return done
+
+
+def _transcripts(
+    around: Surroundings, names: Sequence[str], since: datetime | None
+) -> Iterator[tuple[Reader, Transcript]]:
+    if around.home is None:
+        return
+    for name in names:
+        reader = agents.reader(name)
+        for transcript in reader.transcripts(Path(around.home), around.environment):
+            # What was last written to before then has no turn that ended since.
+            if since is None or transcript.modified >= since.timestamp():
+                yield reader, transcript
+
+
+def _finished(reader: Reader, transcript: Transcript, now: datetime) -> Iterator[Captured]:
+    """The turns of a transcript, but a last one without an answer that an agent may still be at work on: half of it
+    would have the turn id of the whole."""
+    last: Captured | None = None
+    for captured in reader.read(transcript.path, START, closed=True):
+        if last is not None:
+            yield last
+        last = captured
+    recent = now.timestamp() - transcript.modified < AT_WORK.total_seconds()
+    if last is not None and not (recent and last.turn.status != "ok"):
+        yield last
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+class _Places:
+    """The repositories of folders, as far as they were asked for."""
+
+    def __init__(self, around: Surroundings) -> None:
+        self._around = around
+        self._by_folder: dict[str, Workspace | None] = {}
+        self._by_repository: dict[tuple[str, str | None], Workspace] = {}
+        self._known: dict[str, set[str]] = {}
+
+    def of(self, folder: str | None) -> Workspace | None:
+        """The repository that a folder lies in; None where it lies in none now."""
+        if folder is None:
+            return None
+        if folder not in self._by_folder:
+            try:
+                self._by_folder[folder] = self.required(folder)
+            except (GitsessError, OSError, ValueError):
+                # A path from a transcript may be any text.
+                self._by_folder[folder] = None
+        return self._by_folder[folder]
+
+    def required(self, folder: str) -> Workspace:
+        """The repository that a folder lies in; raises NotFound or StoreError."""
+        found = repository_of(folder, self._around.environment)
+        key = (found.common_dir, found.worktree)
+        return self._by_repository.setdefault(key, Workspace(found, self._around))
+
+    def known(self, workspace: Workspace) -> set[str]:
+        """The ids of the turns that are there; of one repository always the same set."""
+        place = workspace.repository.common_dir
+        if place not in self._known:
+            self._known[place] = turn_ids(workspace)
+        return self._known[place]
+
+
+class _Group(ExitStack):
+    """The repositories that turns go to meanwhile, each with what comes into it."""
+
+    def __init__(self, places: _Places, done: Past, *, dry_run: bool) -> None:
+        super().__init__()
+        self._places = places
+        self._done = done
+        self._dry_run = dry_run
+        self._bulks: dict[str, Bulk] = {}
+
+    def take(self, command: str, captured: Captured, only: Workspace | None) -> None:
+        workspace = self._places.of(captured.cwd)
+        if workspace is None:
+            if only is None:
+                self._done.homeless[captured.cwd or ""] += 1
+            return
+        place = workspace.repository.common_dir
+        if only is not None and place != only.repository.common_dir:
+            return
+        known = self._places.known(workspace)
+        if captured.turn.turn_id in known:
+            self._done.known += 1
+            return
+        known.add(captured.turn.turn_id)
+        try:
+            self._charge(workspace, captured)
+        except FormatError as error:
+            self._done.problems.append(f"a turn of {captured.turn.conversation} is left out: {error}")
+            return
+        self._done.turns += 1
+        if self._dry_run:
+            return
+        if place not in self._bulks:
+            self._bulks[place] = Bulk(workspace, self.enter_context(holding(workspace.git)))
+            self.callback(self._bulks[place].close)
+        turn = replace(captured.turn, worktree=workspace.repository.worktree)
+        self._bulks[place].add(command, captured.replace(turn=turn))
+
+    def _charge(self, workspace: Workspace, captured: Captured) -> None:
+        metrics = turns.metrics_of(captured.turn, workspace.price)
+        place = metadata.repository_text(workspace.repository.common_dir)
+        bill = self._done.bills.setdefault((place, f"{captured.turn.ended_at:%Y-%m}"), Bill())
+        bill.turns += captured.turn.kind == "turn"
+        bill.tokens += metrics.usage.total_tokens
+        if metrics.cost_usd is None:
+            bill.unpriced_turns += 1
+        else:
+            bill.cost_usd = plus(bill.cost_usd, metrics.cost_usd)
+
+    def finish(self) -> None:
+        """Writes what came, a repository at a time."""
+        for place, bulk in sorted(self._bulks.items()):
+            landed = bulk.finish()
+            # A turn that is still going on may be among them: its own hook is to find it there.
+            events.forget(bulk.workspace.repository.state_dir)
+            self._done.landed += [(metadata.repository_text(place), item) for item in landed]
+            self._done.problems += bulk.problems
+            bulk.workspace.finish()
