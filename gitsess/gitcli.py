@@ -115,11 +115,16 @@ def discover(environment: Mapping[str, str], cwd: str | Path | None = None) -> R
     return Repository(git_dir=git_dir, common_dir=common_dir, worktree=worktree, object_format=object_format)
 
 
+def repository_of(folder: str, environment: Mapping[str, str]) -> Repository:
+    """The repository that a folder lies in, whatever ``GIT_DIR`` says; raises NotFound or StoreError."""
+    if not os.path.isdir(folder):
+        raise NotFound("it is not there")
+    return discover({k: v for k, v in environment.items() if k not in _LOCATION}, folder)
+
+
 def repository_at(common_dir: str, environment: Mapping[str, str]) -> Repository:
     """The repository whose common git directory this is, whatever ``GIT_DIR`` says; raises NotFound or StoreError."""
-    if not os.path.isdir(common_dir):
-        raise NotFound("it is not there")
-    found = discover({k: v for k, v in environment.items() if k not in _LOCATION}, common_dir)
+    found = repository_of(common_dir, environment)
     # Where it is no more, git finds the one around it.
     if os.path.realpath(found.common_dir) != os.path.realpath(common_dir):
         raise NotFound("it is no repository")
@@ -203,6 +208,18 @@ class Git:
                 name, oid, target = line.split("\0")
                 found.append(Ref(name=name, oid=Oid(oid), symbolic=bool(target)))
         return found, _IGNORED.findall(result.err)
+
+    def head_moves(self, *, limit: int) -> list[tuple[Oid, int, str]]:
+        """(where to, seconds since 1970, what by) of the last moves of this worktree's HEAD, the newest first."""
+        result = self.run("log", "-g", f"-n{limit}", "--date=unix", "--format=%H%x00%gd%x00%gs", "HEAD", "--")
+        found = []
+        for line in result.out.decode("utf-8", "replace").split("\n"):
+            oid, _, rest = line.partition("\0")
+            place, _, message = rest.partition("\0")
+            seconds = place.rpartition("@{")[2].removesuffix("}")
+            if seconds.isascii() and seconds.isdigit():
+                found.append((Oid(oid), int(seconds), message))
+        return found
 
     def empty_tree(self) -> Oid:
         """The empty tree, which merges have, written: git reads it without its object, and fsck misses it."""

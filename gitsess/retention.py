@@ -19,7 +19,7 @@ from gitsess.mirror import Mirror, Stamp
 from gitsess.model import SessionName
 from gitsess.names import ref_of
 from gitsess.report import Row, row_of
-from gitsess.spool import COMMIT_SUFFIX
+from gitsess.spool import noun
 from gitsess.text import well_formed
 from gitsess.values import Value
 from gitsess.workspace import Surroundings, Workspace
@@ -165,7 +165,7 @@ def _waiting(workspace: Workspace) -> set[str]:
     """The sessions of turns that wait in the spool, a moment ago or for as long as something stands in their way."""
     found = set()
     for path in workspace.spool.waiting():
-        if path.suffix != COMMIT_SUFFIX:
+        if noun(path) == "turn":
             # What cannot be read names nothing.
             with suppress(FormatError, OSError):
                 found.add(workspace.spool.read(path).session)

@@ -56,6 +56,11 @@ def place(workspace: Workspace) -> Place | None:
     return Place(folder=folder, shared=not own and not tracked, tracked=tracked)
 
 
+def top(workspace: Workspace) -> Path:
+    """The top of this working tree; raises StoreError inside of the git directory."""
+    return hooks_folder(workspace.around.environment, workspace.around.cwd)[1]
+
+
 def install(folder: Path, template: str, program: Sequence[str]) -> Change:
     """Puts the hook into ``folder``, or brings the one there up to date; raises StoreError.
 

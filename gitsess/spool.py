@@ -2,6 +2,7 @@
 
     <git common dir>/ai-sessions/spool/<time>-<number>-<turn id>.json  a turn that waits
     <git common dir>/ai-sessions/spool/<any name>.commit               a code commit that was made, from the hook
+    <git common dir>/ai-sessions/spool/<any name>.event                an agent had a prompt, or answered one
     <git common dir>/ai-sessions/spool/failed/                         can never be appended; kept
     $XDG_STATE_HOME/gitsess/spool/…                                    where the first cannot be written
 
@@ -12,6 +13,10 @@ beyond the order in which they are tried.
 A ``.commit`` file is lines of ``<key> <value>``, which a shell writes without a thought of quoting: ``commit`` (full
 oid), ``parent`` (each), ``branch`` (a full ref, or ``HEAD``) and ``worktree`` (as ``AI-Worktree``); then an empty line,
 and the names of the sessions that had turns there. When it was last written is when the commit was made.
+
+An ``.event`` file is such lines too: ``agent`` (the command of its sessions), ``use`` (``false``: nothing is to be
+captured) and ``session`` (AI_SESSION); then an empty line, and the JSON that the agent gave its hook. It holds no turn:
+what was said stands in the agent's transcript.
 """
 
 from __future__ import annotations
@@ -35,8 +40,12 @@ if TYPE_CHECKING:
 
 VERSION = 1
 COMMIT_SUFFIX = ".commit"
-_SUFFIXES = (".json", COMMIT_SUFFIX)
+EVENT_SUFFIX = ".event"
+_SUFFIXES = (".json", EVENT_SUFFIX, COMMIT_SUFFIX)
+"""In the order in which they are drained: commits are linked to the turns that are there by then."""
+_NOUNS = dict(zip(_SUFFIXES, ("turn", "event", "commit"), strict=True))
 _MAX_COMMIT_BYTES = 1 << 20
+_MAX_EVENT_BYTES = 1 << 23
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _MAX_SECONDS = int(datetime(9999, 1, 1, tzinfo=UTC).timestamp())
 _TICK = timedelta(milliseconds=10)
@@ -58,6 +67,17 @@ class Made(Value):
     branch: str | None
     sessions: tuple[SessionName, ...]
     at: datetime
+
+
+class Event(Value):
+    """What an agent told its hook: ``at`` when, ``enabled`` whether turns are to be captured, ``body`` its words."""
+
+    path: Path
+    agent: str
+    enabled: bool
+    session: SessionName | None
+    at: datetime
+    body: JSONObject
 
 
 class Spool:
@@ -89,8 +109,9 @@ class Spool:
         return path
 
     def waiting(self) -> list[Path]:
-        """Files that wait here, in the order to try them: turns, then commits. One or two directory reads."""
-        return sorted(self._files(), key=lambda path: (path.suffix == COMMIT_SUFFIX, path.name))
+        """Files that wait here, in the order to try them: turns, then events, then commits. One or two directory
+        reads."""
+        return sorted(self._files(), key=lambda path: (_SUFFIXES.index(path.suffix), path.name))
 
     def _files(self, below: str = "") -> list[Path]:
         found = _files_in(os.path.join(self._folder, below))
@@ -123,20 +144,10 @@ class Spool:
     @staticmethod
     def read_commit(path: Path) -> Made:
         """The commit in ``path``; raises FormatError for a broken file, FileNotFoundError for one that is gone."""
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(handle, "rb") as file:
-            text = file.read(_MAX_COMMIT_BYTES).decode("utf-8", "replace")
-            seconds, rest = divmod(os.fstat(file.fileno()).st_mtime_ns // 1_000_000, 1000)
-        head, _, names = text.partition("\n\n")
-        found: dict[str, str] = {}
-        for line in head.split("\n"):
-            key, _, value = line.partition(" ")
-            found.setdefault(key, value)
+        found, names, at = _lines_of(path, _MAX_COMMIT_BYTES)
         commit, worktree = found.get("commit", ""), found.get("worktree", "")
         if _OID.fullmatch(commit) is None or not is_name(worktree):
             raise FormatError(f"{path.name} holds no commit")
-        if not 0 <= seconds < _MAX_SECONDS:
-            raise FormatError(f"{path.name} has no date that a commit could have")
         branch = found.get("branch", "")
         return Made(
             path=path,
@@ -144,7 +155,24 @@ class Spool:
             worktree=worktree,
             branch=branch.removeprefix("refs/heads/") if branch.startswith("refs/heads/") else None,
             sessions=tuple(SessionName(name) for name in dict.fromkeys(names.split("\n")) if is_valid(name)),
-            at=datetime.fromtimestamp(seconds, UTC) + timedelta(milliseconds=rest) + _TICK,
+            at=at,
+        )
+
+    @staticmethod
+    def read_event(path: Path) -> Event:
+        """The event in ``path``; raises FormatError for a broken file, FileNotFoundError for one that is gone."""
+        found, text, at = _lines_of(path, _MAX_EVENT_BYTES)
+        body = strictjson.loads(text, what=path.name)
+        if not isinstance(body, dict) or not found.get("agent"):
+            raise FormatError(f"{path.name} holds no event of an agent")
+        session = found.get("session", "")
+        return Event(
+            path=path,
+            agent=found["agent"],
+            enabled=found.get("use") != "false",
+            session=SessionName(session) if is_valid(session) else None,
+            at=at,
+            body=body,
         )
 
     def discard(self, path: Path) -> None:
@@ -170,6 +198,27 @@ class Spool:
                 return sorted(Path(e.path) for e in found if e.stat().st_mtime < before.timestamp())
         except OSError:
             return []
+
+
+def noun(path: Path) -> str:
+    """What a file of the spool holds: ``turn``, ``event`` or ``commit``."""
+    return _NOUNS.get(path.suffix, "turn")
+
+
+def _lines_of(path: Path, limit: int) -> tuple[dict[str, str], str, datetime]:
+    """(the lines by key, what stands after the empty line, when it was last written)."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(handle, "rb") as file:
+        text = file.read(limit).decode("utf-8", "replace")
+        seconds, rest = divmod(os.fstat(file.fileno()).st_mtime_ns // 1_000_000, 1000)
+    if not 0 <= seconds < _MAX_SECONDS:
+        raise FormatError(f"{path.name} has no date that a commit could have")
+    head, _, tail = text.partition("\n\n")
+    found: dict[str, str] = {}
+    for line in head.split("\n"):
+        key, _, value = line.partition(" ")
+        found.setdefault(key, value)
+    return found, tail, datetime.fromtimestamp(seconds, UTC) + timedelta(milliseconds=rest) + _TICK
 
 
 def _files_in(folder: str) -> list[Path]:

@@ -32,7 +32,7 @@ from gitsess.history import History
 from gitsess.locks import flock
 from gitsess.model import Oid, SessionName, TokenUsage
 from gitsess.names import session_name
-from gitsess.spool import COMMIT_SUFFIX, Spool
+from gitsess.spool import Spool, noun
 from gitsess.values import Value
 from gitsess.worktree import InUse, Worktree
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from gitsess.accounts import Accounts
     from gitsess.append import Appender
+    from gitsess.capture.events import Taken
     from gitsess.config import Settings
     from gitsess.history import Ledger
     from gitsess.mirroring import Mirroring
@@ -100,13 +101,14 @@ class Recorded(Value):
 
 class Drained:
     """What a drain did: ``appended`` turns, ``events`` of commits. ``waiting``: (file, why) left for later;
-    ``failed``: set aside for good."""
+    ``failed``: set aside for good; ``problems``: a line for each turn of an agent that no commit can be made of."""
 
     def __init__(self) -> None:
         self.appended = 0
         self.events = 0
         self.waiting: list[tuple[Path, str]] = []
         self.failed: list[tuple[Path, str]] = []
+        self.problems: list[str] = []
         self.busy = False
 
 
@@ -118,7 +120,8 @@ class Workspace:
         self.around = around
         self.git = Git(repository, around.environment)
         self._kept = 0
-        self._touched: dict[Oid, set[SessionName]] = {}
+        self.touched: dict[Oid, set[SessionName]] = {}
+        """Commits whose notes ``settle`` is to write, and the sessions that led to them."""
         self.changed: set[SessionName] = set()
         """Sessions that have new commits, whose copies in the mirror are behind until ``finish``."""
 
@@ -243,25 +246,55 @@ class Workspace:
             return self.keep(session, turn, error)
         except StoreError as error:
             return self.keep(session, turn, error)
-        self._appended(session, turn)
+        self.appended(session, turn)
         return Recorded(turn=turn, oid=done.oid, existed=done.existed)
 
-    def _appended(self, session: SessionName, turn: Turn) -> None:
+    def appended(self, session: SessionName, turn: Turn) -> None:
         """Has the next commit of the turn's worktree look at the session, and ``settle`` at what the turn names."""
         self.changed.add(session)
         place = None if turn.worktree is None else Worktree.named(self.repository, turn.worktree)
         if place is not None:
             place.mark(session)
         for oid in turn.commits:
-            self._touched.setdefault(Oid(oid), set()).add(session)
+            self.touch(Oid(oid), session)
+
+    def touch(self, commit: Oid, session: SessionName) -> None:
+        """Has ``settle`` write the note of a commit that turns of ``session`` led to."""
+        self.touched.setdefault(commit, set()).add(session)
+
+    def correct(self, session: SessionName, turn: Turn, *, patience: float = 1.0) -> bool:
+        """Appends a correction where more is known of a turn than its session says; whether there was more.
+
+        It has the turn's metrics and files as they are now. Raises StoreError, Locked where trying later may work.
+        """
+        from gitsess import links, turns
+
+        tips, _ = self.history.tips()
+        if session not in tips:
+            return False
+        (found,) = self.history.read({session: tips[session]}, ()).sessions
+        old = next((item for item in found.counted() if item.facts.turn_id == turn.turn_id), None)
+        draft = turns.draft_of(turns.redacted(turn, self.redactor), committer=self.committer, price=self.price)
+        draft = turns.correction_of(draft, seq=0 if old is None else old.facts.seq)
+        before, after = None if old is None else found.metrics(old), draft.facts.metrics
+        if old is None or before is None or after is None:
+            return False
+        if after.requests <= before.requests and after.usage.total_tokens <= before.usage.total_tokens:
+            return False
+        self.appender.append(session, draft, patience=patience)
+        self.changed.add(session)
+        for share in links.shares(self.git, [found]):
+            if share.turn.oid == old.oid and share.commit is not None:
+                self.touch(Oid(share.commit), session)
+        return True
 
     def settle(self, *, patience: float = 1.0) -> None:
         """Writes the notes of the commits that turns recorded here name; raises Locked or StoreError."""
-        if self._touched:
+        if self.touched:
             from gitsess import links
 
-            links.write_notes(self.git, self.history, self._touched, at=self.around.now(), patience=patience)
-            self._touched = {}
+            links.write_notes(self.git, self.history, self.touched, at=self.around.now(), patience=patience)
+            self.touched = {}
 
     def finish(self) -> None:
         """Brings the mirror up to date with what changed here: a copy, so it fails without a word."""
@@ -298,7 +331,8 @@ class Workspace:
         return Recorded(turn=turn, spooled=path, reason=str(why))
 
     def drain(self, *, wait_s: float = 0.0, patience: float = 0.0) -> Drained:
-        """Appends what waits in the spool, turns first, then the events of commits; one drain at a time.
+        """Appends what waits in the spool: turns, then those that agents' events tell of, then the events of commits;
+        one drain at a time.
 
         Another drain at work is ``busy``: it looks again after it has let go of the lock, so nothing is
         left behind. A turn behind a lock stays; one that can never be appended is set aside and blocks none.
@@ -313,10 +347,16 @@ class Workspace:
                     waiting = [path for path in self.spool.waiting() if path not in left]
                     named: list[Path] = []
                     for path in waiting:
-                        if path.suffix != COMMIT_SUFFIX:
+                        if noun(path) == "turn":
                             self._drain_one(path, named, done, patience)
-                    commits = [path for path in waiting if path.suffix == COMMIT_SUFFIX]
+                    events = [path for path in waiting if noun(path) == "event"]
+                    commits = [path for path in waiting if noun(path) == "commit"]
+                    taken = self._take(events, done, patience) if events else None
                     self._drain_commits(commits, named, done, patience)
+                    if taken is not None:
+                        if self.touched:
+                            taken.leave("the notes on its commits could not be written")
+                        taken.finish(self.spool)
             except Locked:
                 done.busy = True
                 return done
@@ -324,6 +364,11 @@ class Workspace:
                 # A repository that may only be read: what waits for it stops nobody from reading.
                 done.waiting += [(path, str(error)) for path in self.spool.waiting() if path not in left]
                 return done
+
+    def _take(self, paths: Sequence[Path], done: Drained, patience: float) -> Taken:
+        from gitsess.capture import events
+
+        return events.take(self, paths, done, patience=patience)
 
     def _drain_one(self, path: Path, named: list[Path], done: Drained, patience: float) -> None:
         from gitsess import turns
@@ -342,13 +387,13 @@ class Workspace:
             done.waiting.append((path, str(error)))
             return
         except (FormatError, UsageError, NotASession) as error:
-            self._set_aside(path, str(error), done)
+            self.set_aside(path, str(error), done)
             return
         except (StoreError, OSError) as error:
             # Locked, a full disk, a store that is read-only: each may pass.
             done.waiting.append((path, str(error)))
             return
-        self._appended(session, turn)
+        self.appended(session, turn)
         # With its file a drain that is killed before it has written the notes leaves them to the next.
         if turn.commits:
             named.append(path)
@@ -366,10 +411,10 @@ class Workspace:
             except FileNotFoundError:
                 continue
             except FormatError as error:
-                self._set_aside(path, str(error), done)
+                self.set_aside(path, str(error), done)
             except OSError as error:
                 done.waiting.append((path, str(error)))
-        if not (made or self._touched):
+        if not (made or self.touched):
             return
         from gitsess import links
 
@@ -387,7 +432,7 @@ class Workspace:
             done.events += linked.events
             kept.update(linked.waiting)
             for oid, sessions in linked.touched.items():
-                self._touched.setdefault(oid, set()).update(sessions)
+                self.touched.setdefault(oid, set()).update(sessions)
                 self.changed |= sessions
             self.settle(patience=patience)
             linked.clear()
@@ -407,7 +452,7 @@ class Workspace:
             return False
         return True
 
-    def _set_aside(self, path: Path, why: str, done: Drained) -> None:
+    def set_aside(self, path: Path, why: str, done: Drained) -> None:
         try:
             done.failed.append((self.spool.set_aside(path), why))
         except OSError:

@@ -67,14 +67,16 @@ def report_drain(done: Any) -> None:
 
     if done.appended:
         note(f"{plural(done.appended, 'turn')} from the spool appended")
-    for noun, is_commit in (("turn", False), ("commit", True)):
-        found = [(path, why) for path, why in done.waiting if (path.suffix == ".commit") is is_commit]
+    nouns = {".json": "turn", ".event": "event", ".commit": "commit"}
+    for suffix, kind in nouns.items():
+        found = [(path, why) for path, why in done.waiting if path.suffix == suffix]
         if found:
             path, why = found[0]
-            warn(f"{plural(len(found), noun)} still in the spool {path.parent}: {why}")
+            warn(f"{plural(len(found), kind)} still in the spool {path.parent}: {why}")
     for path, why in done.failed:
-        noun = "commit" if path.suffix == ".commit" else "turn"
-        warn(f"a spooled {noun} cannot be appended and was set aside as {path}: {why}")
+        warn(f"a spooled {nouns.get(path.suffix, 'turn')} cannot be appended and was set aside as {path}: {why}")
+    for problem in done.problems:
+        warn(problem)
 
 
 def settle(workspace: Workspace) -> None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from gitsess import setup
+from gitsess.capture import wiring
+from gitsess.capture.place import Places
 from gitsess.cli.handling import note, opened, warn
 from gitsess.cli.output import print_json, print_lines
 from gitsess.cli.shipped import hooks_dir
@@ -15,7 +19,7 @@ from gitsess.errors import StoreError, UsageError
 from gitsess.model import SessionName
 from gitsess.names import join, session_name
 from gitsess.text import one_line
-from gitsess.workspace import Surroundings
+from gitsess.workspace import Surroundings, Workspace
 
 _NOTHING_IN_USE = (
     "no session is in use here; 'git ai-session use COMMAND FEATURE' chooses the one\n"
@@ -24,6 +28,8 @@ _NOTHING_IN_USE = (
 
 
 def init(around: Surroundings, values: dict[str, Any]) -> int:
+    if sum((values["shared"], values["user"])) > 1:
+        raise UsageError("give either --shared or --user")
     workspace = opened(around)
     template = (hooks_dir() / setup.NAME).read_text(encoding="utf-8")
     found = setup.place(workspace)
@@ -34,13 +40,17 @@ def init(around: Surroundings, values: dict[str, Any]) -> int:
         if found.shared and not values["yes"]:
             _ask(found)
         change = setup.install(found.folder, template, _program())
+    agents = [] if found is None else _unwired(workspace, values) if values["undo"] else _wired(workspace, values)
     warnings = [] if values["undo"] else setup.carriers(workspace.config)
     in_use = workspace.in_use()
     if values["json"]:
         hook = None
         if change is not None:
             hook = {"path": str(change.path), "action": change.action, "chained": change.chained}
-        print_json({"hook": hook, "in_use": None if in_use is None else in_use.session, "warnings": warnings})
+        listed = [{"agent": item.agent, "path": str(item.path), "action": item.action} for item in agents]
+        print_json(
+            {"hook": hook, "agents": listed, "in_use": None if in_use is None else in_use.session, "warnings": warnings}
+        )
         return 0
     if found is None or change is None:
         print("a bare repository: no commits are made here, so there are none to watch")
@@ -48,11 +58,110 @@ def init(around: Surroundings, values: dict[str, Any]) -> int:
         print_lines(_said(change, found))
         if not values["undo"]:
             print("'git log --notes=ai-sessions' shows what led to a commit, and what it cost")
+    print_lines(_agents_said(agents, values))
     if not values["undo"] and found is not None:
-        print(_NOTHING_IN_USE if in_use is None else f"captured turns go to {in_use.session} {_on(in_use.branch)}")
+        if in_use is not None:
+            print(f"captured turns go to {in_use.session} {_on(in_use.branch)}")
+        elif agents:
+            print_lines(_next(workspace, agents))
+        else:
+            print(_NOTHING_IN_USE)
     for line in warnings:
         warn(line)
     return 0
+
+
+def _tops(workspace: Workspace) -> tuple[Path, Path]:
+    """(the top of the working tree, the home folder)."""
+    if workspace.around.home is None:
+        raise StoreError("there is no home folder: set HOME")
+    return setup.top(workspace), Path(workspace.around.home)
+
+
+def _keep(workspace: Workspace, scope: str) -> str:
+    """The folder for settings as they were before."""
+    state = workspace.around.state_home
+    folder = workspace.repository.state_dir if scope != "user" or state is None else os.path.join(state, "gitsess")
+    return os.path.join(folder, "agents", "before")
+
+
+def _wired(workspace: Workspace, values: dict[str, Any]) -> list[wiring.Change]:
+    """Puts hooks into the settings of the agents that are asked for, or that a person agrees to."""
+    environment = workspace.around.environment
+    installed = [name for name in wiring.AGENTS if shutil.which(name)]
+    chosen = list(dict.fromkeys(values["agent"] or (installed if values["yes"] else filter(_agreed, installed))))
+    if not chosen:
+        return []
+    scope = "user" if values["user"] else "shared" if values["shared"] else "local"
+    top, home = _tops(workspace)
+    state_dir = workspace.repository.state_dir
+    template = (hooks_dir() / wiring.SCRIPT).read_text(encoding="utf-8")
+    changes = []
+    for name in chosen:
+        path = wiring.settings_path(name, scope, top=top, home=home, environment=environment)
+        words = wiring.command(name, scope, state_dir)
+        inside = None if scope == "user" else top
+        changes.append(wiring.wire(name, path, words, keep=_keep(workspace, scope), inside=inside))
+    wiring.install_script(state_dir, template, _program())
+    return changes
+
+
+def _agreed(name: str) -> bool:
+    title = wiring.TITLES[name]
+    if not sys.stdin.isatty():
+        note(f"{title} is here: 'git ai-session init --agent {name}' captures its turns")
+        return False
+    print(f"capture the turns of {title} in this repository? [Y/n] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+
+
+def _unwired(workspace: Workspace, values: dict[str, Any]) -> list[wiring.Change]:
+    """Takes the hooks out of all settings of this repository, also of its other worktrees; with --user, one's own."""
+    top, home = _tops(workspace)
+    environment = workspace.around.environment
+    keep = _keep(workspace, "local")
+    places = {path: (name, keep, path.parent.parent) for name, path in wiring.wired(keep)}
+    for name in wiring.AGENTS:
+        for scope in ("local", "shared"):
+            path = wiring.settings_path(name, scope, top=top, home=home, environment=environment)
+            places.setdefault(path, (name, keep, top))
+    changes = [wiring.unwire(name, path, keep=folder, inside=inside) for path, (name, folder, inside) in places.items()]
+    if values["user"]:
+        for name in wiring.AGENTS:
+            path = wiring.settings_path(name, "user", top=top, home=home, environment=environment)
+            changes.append(wiring.unwire(name, path, keep=_keep(workspace, "user"), inside=None))
+    wiring.remove_script(workspace.repository.state_dir)
+    return [change for change in changes if change.action != "absent"]
+
+
+def _agents_said(changes: Sequence[wiring.Change], values: dict[str, Any]) -> list[str]:
+    words = {
+        "wired": "tells of its turns, by hooks in",
+        "unchanged": "tells of its turns already, by hooks in",
+        "restored": "has its settings back as they were:",
+        "taken out": "tells nothing any more; other changes were kept in",
+    }
+    lines = []
+    for change in changes:
+        lines.append(f"{wiring.TITLES[change.agent]} {words[change.action]} {one_line(str(change.path))}")
+        if change.action == "wired":
+            lines.append("  it runs hooks once you trust the folder, which it asks for itself when it starts there")
+            if not (values["shared"] or values["user"]):
+                lines.append("  do not commit that file: it names a path of this machine")
+            if values["shared"]:
+                lines.append("  who has no gitsess, or did not run init, is not disturbed by them")
+            if values["user"]:
+                lines.append("  they do nothing in repositories where init --agent was not run")
+    return lines
+
+
+def _next(workspace: Workspace, changes: Sequence[wiring.Change]) -> list[str]:
+    places = Places(workspace.history, workspace.history.tips()[0])
+    branch = workspace.branch()
+    return [
+        f"its turns go to {places.session(name, branch)} {_on(branch)}; 'git ai-session use' chooses another session"
+        for name in dict.fromkeys(change.agent for change in changes)
+    ]
 
 
 def _program() -> list[str]:

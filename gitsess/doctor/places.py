@@ -11,7 +11,7 @@ from gitsess import setup
 from gitsess.config import settings
 from gitsess.doctor.findings import Finding
 from gitsess.errors import GitsessError, StoreError
-from gitsess.spool import COMMIT_SUFFIX
+from gitsess.spool import noun
 from gitsess.text import ago, plural
 from gitsess.workspace import Workspace
 
@@ -74,13 +74,13 @@ def _ago(workspace: Workspace, seconds: float) -> str:
 
 def _spool(workspace: Workspace) -> Iterator[Finding]:
     waiting = workspace.spool.waiting()
-    for noun, is_commit in (("turn", False), ("commit", True)):
-        found = [path for path in waiting if (path.suffix == COMMIT_SUFFIX) is is_commit]
+    for kind in ("turn", "event", "commit"):
+        found = [path for path in waiting if noun(path) == kind]
         if found:
             yield Finding(
                 check="spool",
                 subject=str(found[0].parent),
-                message=f"{plural(len(found), noun)} in the spool {found[0].parent}",
+                message=f"{plural(len(found), kind)} in the spool {found[0].parent}",
                 advice="'git ai-session drain --wait' appends them and says what is in the way; so does --fix",
                 mend=lambda: _drained(workspace),
             )

@@ -1,0 +1,607 @@
+"""What agents told their hooks, made into turns: of each transcript what was written since the last time.
+
+    <git common dir>/ai-sessions/agents/<agent>-<16 digits>.json    how far a transcript was read, 0600
+
+An event holds no turn; it says that there may be one, and that the last may have ended. The position that is
+remembered is the one before the last turn, which is met again with the next event: what came to it since becomes a
+correction. Before a turn is appended it is written down where it goes, and which commits are yet to get their notes:
+whoever goes on after a kill has it go to the same session, and the notes written. Without that file all of the
+transcript is read again, and every session is asked for its turns.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from gitsess import agents, strictjson, turns
+from gitsess.agents.captured import START, Captured, Position, Reader, turn_id_of
+from gitsess.capture.place import Places
+from gitsess.errors import FormatError, GitsessError, Locked, NotFound, StoreError
+from gitsess.gitcli import repository_of
+from gitsess.locks import write_private
+from gitsess.model import JSON, Oid, SessionName, TokenUsage
+from gitsess.names import is_valid
+from gitsess.spool import Event, Spool
+from gitsess.turns import Turn
+from gitsess.values import Value
+from gitsess.workspace import Drained, Workspace
+
+VERSION = 1
+FOLDER = "agents"
+_MAX_BYTES = 1 << 22
+_STEP_S = 0.1
+_STEPS = 10
+_FRESH = timedelta(seconds=5)
+_RECENT_MOVES = 200
+_ALL_MOVES = 100_000
+_TRUSTED_S = 2
+_OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+_COMMITTED = ("commit", "cherry-pick", "revert")
+
+
+class _Kind(Value):
+    """How an agent's hooks speak: ``closing`` are the events after which a turn has ended, ``said`` the key of the
+    answer, ``conversation`` and ``prompt`` those of the ids."""
+
+    closing: tuple[str, ...]
+    said: str
+    conversation: str
+    prompt: str
+
+
+_KINDS = {
+    "claude": _Kind(
+        closing=("Stop", "SessionEnd"), said="last_assistant_message", conversation="session_id", prompt="prompt_id"
+    ),
+}
+
+
+class Taken:
+    """Events whose turns were recorded. Once the notes of the commits that they name are written, ``finish``."""
+
+    def __init__(self, done: Drained, patience: float) -> None:
+        self._done = done
+        self._patience = patience
+        self.conversations: list[_Conversation] = []
+        self.elsewhere: list[Workspace] = []
+
+    def leave(self, why: str) -> None:
+        """Has all events wait."""
+        for conversation in self.conversations:
+            conversation.why = conversation.why or why
+
+    def finish(self, spool: Spool) -> None:
+        """Remembers how far was read, and removes the events; those whose turns could not be recorded wait."""
+        for workspace in self.elsewhere:
+            try:
+                workspace.settle(patience=self._patience)
+            except StoreError as error:
+                self.leave(str(error))
+            workspace.finish()
+        for conversation in self.conversations:
+            if not conversation.why:
+                conversation.remember()
+            for event in conversation.events:
+                if conversation.why:
+                    self._done.waiting.append((event.path, conversation.why))
+                    continue
+                try:
+                    spool.discard(event.path)
+                except OSError as error:
+                    self._done.waiting.append((event.path, f"its file cannot be removed: {error.strerror}"))
+
+
+def take(workspace: Workspace, paths: Sequence[Path], done: Drained, *, patience: float) -> Taken:
+    """Records the turns that the events in ``paths`` tell of, those of all conversations in the order of time."""
+    taken = Taken(done, patience)
+    grouped: dict[tuple[str, str], list[Event]] = {}
+    for path in paths:
+        try:
+            event = workspace.spool.read_event(path)
+            if event.agent not in _KINDS:
+                raise FormatError(f"no agent is known as {event.agent[:40]!r}")
+            grouped.setdefault((event.agent, _transcript(event)), []).append(event)
+        except FileNotFoundError:
+            continue
+        except FormatError as error:
+            workspace.set_aside(path, str(error), done)
+        except OSError as error:
+            done.waiting.append((path, error.strerror or "it cannot be read"))
+    landing = _Landing(workspace, taken, done, patience)
+    for (agent, transcript), found in grouped.items():
+        found.sort(key=lambda event: event.at)
+        taken.conversations.append(_Conversation(workspace, agent, Path(transcript), found))
+    for conversation in taken.conversations:
+        landing.owe(conversation.unnoted)
+    for conversation, captured, before in heapq.merge(
+        *(one.turns() for one in taken.conversations), key=lambda item: item[1].turn.ended_at
+    ):
+        landing.land(conversation, captured, before)
+    return taken
+
+
+def forget(state_dir: str) -> None:
+    """Has every transcript read from its beginning again: turns came into the sessions by another way."""
+    with suppress(OSError), os.scandir(os.path.join(state_dir, FOLDER)) as entries:
+        for entry in entries:
+            if entry.name.endswith(".json") and entry.is_file(follow_symlinks=False):
+                os.unlink(entry.path)
+
+
+def _transcript(event: Event) -> str:
+    path = event.body.get("transcript_path")
+    if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
+        raise FormatError(f"{event.path.name} names no transcript")
+    return path
+
+
+# One conversation
+
+
+class _Last(Value):
+    """A turn that was recorded, or was about to be. ``session`` None: it is left out. ``tokens`` as it was then."""
+
+    turn_id: str
+    session: SessionName | None
+    repository: str | None
+    requests: int
+    tokens: int
+
+
+class _Conversation:
+    """A transcript and the events that name it. ``why``: its events have to wait."""
+
+    def __init__(self, workspace: Workspace, agent: str, path: Path, events: list[Event]) -> None:
+        self.reader: Reader = agents.reader(agent)
+        self.kind = _KINDS[agent]
+        self.path, self.events = path, events
+        self.why = ""
+        name = f"{agent}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.json"
+        self._file = os.path.join(workspace.repository.state_dir, FOLDER, name)
+        self._fresh = workspace.around.now() - events[-1].at < _FRESH
+        self._ending = False
+        self.position = START
+        self.last: _Last | None = None
+        self.whole = False
+        """Whether every turn before the remembered one is known to be in its session."""
+        self.unnoted: list[tuple[str, Oid, SessionName]] = []
+        """(repository, commit, session): notes that a drain which was killed did not write."""
+        self.since = events[0].at
+        """Since when turns of it are captured: earlier ones are its past."""
+        self._load()
+        self._written = self.whole
+
+    def turns(self) -> Iterator[tuple[_Conversation, Captured, Position]]:
+        """Turns that have ended, each with the position before it; each is to be dealt with before the next."""
+        try:
+            yield from self._turns()
+        except NotFound:
+            # A prompt is told of before its transcript is there, and a session may end without one.
+            pass
+        except StoreError as error:
+            self.why = str(error)
+
+    def _turns(self) -> Iterator[tuple[_Conversation, Captured, Position]]:
+        position = self.position
+        closing = [event for event in self.events if _name(event) in self.kind.closing]
+        # An event that is drained long after needs no waiting.
+        awaited = self._said(closing) if self._fresh else ""
+        with suppress(NotFound):
+            for captured in self.reader.read(self.path, position, closed=False):
+                if not captured.complete:
+                    break
+                if awaited in _plain(captured.turn.response):
+                    awaited = ""
+                yield self, captured, position
+                if self.why:
+                    return
+                position = captured.position
+        self._ending = True
+        for captured in self._ended(position, awaited) if closing else ():
+            # What began after the last of these events goes on.
+            if closing[-1].at >= captured.turn.started_at or self._naming(captured.turn, closing) is not None:
+                yield self, captured, position
+                if self.why:
+                    return
+                position = captured.position
+
+    def _said(self, closing: Sequence[Event]) -> str:
+        found = [text for event in closing if isinstance(text := event.body.get(self.kind.said), str)]
+        return _plain(found[-1]) if found else ""
+
+    def _ended(self, position: Position, awaited: str) -> list[Captured]:
+        """The turns from ``position`` on, as soon as the answer that the agent spoke of is written down."""
+        for step in range(_STEPS + 1):
+            found: list[Captured] = []
+            with suppress(NotFound):
+                found = list(self.reader.read(self.path, position, closed=True))
+            if not awaited or any(awaited in _plain(captured.turn.response) for captured in found):
+                break
+            if step < _STEPS:
+                time.sleep(_STEP_S)
+        return found
+
+    def event_of(self, turn: Turn) -> Event:
+        """The event that tells of ``turn``: the one that names it, else the first one after its end, else the last."""
+        named = self._naming(turn, self.events)
+        return named or next((event for event in self.events if event.at >= turn.ended_at), self.events[-1])
+
+    def _naming(self, turn: Turn, events: Sequence[Event]) -> Event | None:
+        for event in events:
+            conversation, prompt = (event.body.get(key) for key in (self.kind.conversation, self.kind.prompt))
+            if not (isinstance(conversation, str) and isinstance(prompt, str)):
+                continue
+            if turn.turn_id == turn_id_of(self.reader.AGENT, conversation, prompt):
+                return event
+        return None
+
+    def is_current(self, turn: Turn) -> bool:
+        """Whether a turn is of the time in which events came, and not of a past that nobody asked to be captured."""
+        return self._ending or turn.ended_at >= self.since or self._naming(turn, self.events) is not None
+
+    # --- what is remembered
+
+    def note(self, last: _Last, before: Position) -> None:
+        """Remembers ``last`` as the turn at hand, without writing it down."""
+        self.last, self.position = last, before
+        self._written = False
+
+    def write(self, unnoted: Iterable[tuple[str, Oid, SessionName]] = (), *, whole: bool = False) -> None:
+        """Writes down the turn at hand, and the commits that are to get notes; raises StoreError."""
+        last = self.last
+        value: dict[str, JSON] = {
+            "v": VERSION,
+            "transcript": os.fsencode(self.path).decode("utf-8", "backslashreplace"),
+            "offset": self.position.offset,
+            "carry": dict(self.position.carry),
+            "turn": None
+            if last is None
+            else {
+                "id": last.turn_id,
+                "session": last.session,
+                "repository": last.repository,
+                "requests": last.requests,
+                "tokens": last.tokens,
+            },
+            "whole": whole,
+            "unnoted": [list(one) for one in unnoted],
+            "since": self.since.isoformat(),
+        }
+        try:
+            write_private(self._file, strictjson.dumps(value).encode("utf-8", "replace"))
+        except OSError as error:
+            raise StoreError(f"{self._file} cannot be written: {error.strerror}") from None
+
+    def remember(self) -> None:
+        """Writes down that everything up to the turn at hand is recorded. What fails costs the next one time."""
+        if not self._written and os.path.lexists(self.path):
+            with suppress(StoreError):
+                self.write(whole=True)
+
+    def _load(self) -> None:
+        try:
+            handle = os.open(self._file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(handle, "rb") as stream:
+                value: Any = strictjson.loads(stream.read(_MAX_BYTES), what=self._file)
+            size = os.lstat(self.path).st_size
+        except (OSError, FormatError):
+            return
+        if not isinstance(value, dict) or value.get("v") != VERSION:
+            return
+        offset, carry, turn = value.get("offset"), value.get("carry"), value.get("turn")
+        if type(offset) is not int or not 0 <= offset <= size or not isinstance(carry, dict):
+            return
+        last = None
+        if turn is not None:
+            last = _last_of(turn)
+            if last is None:
+                return
+        self.position, self.last = Position(offset=offset, carry=carry), last
+        self.whole = value.get("whole") is True
+        unnoted = value.get("unnoted")
+        for one in unnoted if isinstance(unnoted, list) else ():
+            if not (isinstance(one, list) and len(one) == 3 and all(isinstance(word, str) for word in one)):
+                continue
+            if _OID.fullmatch(one[1]) and is_valid(one[2]):
+                self.unnoted.append((one[0], Oid(one[1]), SessionName(one[2])))
+        with suppress(ValueError, TypeError, KeyError):
+            since = datetime.fromisoformat(value["since"])
+            self.since = since if since.tzinfo is not None else self.since
+
+
+def _last_of(value: JSON) -> _Last | None:
+    if not isinstance(value, dict):
+        return None
+    turn_id, session, repository = value.get("id"), value.get("session"), value.get("repository")
+    requests, tokens = value.get("requests"), value.get("tokens")
+    if not isinstance(turn_id, str) or type(requests) is not int or type(tokens) is not int:
+        return None
+    if session is not None and not (isinstance(session, str) and is_valid(session)):
+        return None
+    if repository is not None and not isinstance(repository, str):
+        return None
+    named = None if session is None else SessionName(session)
+    return _Last(turn_id=turn_id, session=named, repository=repository, requests=requests, tokens=tokens)
+
+
+def _name(event: Event) -> JSON:
+    return event.body.get("hook_event_name") or event.body.get("type")
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
+
+
+# Where turns go
+
+
+class _Spot(Value):
+    """Where a turn happened: ``workspace`` is what it is recorded with, ``local`` the same at its worktree."""
+
+    workspace: Workspace
+    local: Workspace
+
+
+class _Landing:
+    """Records turns, each in the session and the repository that it belongs to."""
+
+    def __init__(self, workspace: Workspace, taken: Taken, done: Drained, patience: float) -> None:
+        self._own = workspace
+        self._taken, self._done, self._patience = taken, done, patience
+        self._spots: dict[str, _Spot | None] = {}
+        self._workspaces: dict[str, Workspace] = {os.path.realpath(workspace.repository.common_dir): workspace}
+        self._locals: dict[str, Workspace] = {}
+        self._places: dict[str, Places] = {}
+        self._known: dict[str, dict[str, tuple[SessionName, int]]] = {}
+        self._moves: dict[str, _Moves] = {}
+
+    def land(self, conversation: _Conversation, captured: Captured, before: Position) -> None:
+        """Records a turn, or what came to it since it was recorded. What fails has the conversation wait."""
+        try:
+            self._land(conversation, captured, before)
+        except FormatError as error:
+            # It will never be a commit; what comes after it may.
+            self._done.problems.append(f"a turn of {conversation.path} is left out: {error}")
+        except StoreError as error:
+            conversation.why = str(error)
+
+    def _land(self, conversation: _Conversation, captured: Captured, before: Position) -> None:
+        turn, last = captured.turn, conversation.last
+        requests, tokens = _size(turn)
+        again = last is not None and last.turn_id == turn.turn_id
+        event = conversation.event_of(turn)
+        spot = self._spot(captured.cwd) or self._spot(_text(event.body.get("cwd")))
+        spot = spot or _Spot(workspace=self._own, local=self._own)
+        if again and last is not None:
+            if last.session is None:
+                return
+            if last.repository is not None:
+                spot = self._remembered(last.repository, spot)
+            if conversation.whole and (last.requests, last.tokens) == (requests, tokens):
+                return
+            session = last.session
+        else:
+            known = None if conversation.whole else self._known_in(spot.workspace).get(turn.turn_id)
+            if known is not None:
+                session = known[0]
+            elif not event.enabled:
+                left_out = _Last(turn_id=turn.turn_id, session=None, repository=None, requests=0, tokens=0)
+                conversation.note(left_out, before)
+                return
+            else:
+                session = self._session(conversation, captured, event, spot)
+            here = spot.workspace.repository.common_dir
+            place = os.fsencode(here).decode("utf-8", "backslashreplace")
+            conversation.note(
+                _Last(turn_id=turn.turn_id, session=session, repository=place, requests=requests, tokens=tokens), before
+            )
+            if known is not None:
+                # Whoever appended it may have been killed before the notes were written.
+                spot.workspace.appended(session, self._situated(turn, spot))
+                if known[1] < tokens:
+                    spot.workspace.correct(session, turn, patience=self._patience)
+                return
+        self._record(conversation, spot, session, turn)
+        if again and last is not None:
+            conversation.note(last.replace(requests=requests, tokens=tokens), before)
+
+    def _record(self, conversation: _Conversation, spot: _Spot, session: SessionName, turn: Turn) -> None:
+        workspace = spot.workspace
+        if any(turn.turn_id in path.name for path in workspace.spool.waiting()):
+            raise Locked("its last turn waits in the spool")
+        if any(turn.turn_id in path.name for path in workspace.spool.failed()):
+            return
+        turn = self._situated(turn, spot)
+        conversation.write(self._owed())
+        try:
+            recorded = workspace.record(session, turn, patience=self._patience, paid=True)
+        except FormatError:
+            if not turn.native:
+                raise
+            # What was asked and answered, and what it cost, is kept without the rest.
+            turn = replace(turn, native={})
+            recorded = workspace.record(session, turn, patience=self._patience, paid=True)
+        if recorded.spooled is not None:
+            # The turns after it come after it.
+            raise Locked(recorded.reason)
+        if recorded.existed:
+            workspace.correct(session, turn, patience=self._patience)
+        else:
+            self._done.appended += 1
+
+    def owe(self, unnoted: Iterable[tuple[str, Oid, SessionName]]) -> None:
+        """Has the notes of these commits written."""
+        for repository, oid, session in unnoted:
+            spot = self._spot(repository)
+            if spot is not None:
+                spot.workspace.touch(oid, session)
+
+    def _owed(self) -> Iterator[tuple[str, Oid, SessionName]]:
+        for workspace in self._workspaces.values():
+            place = os.fsencode(workspace.repository.common_dir).decode("utf-8", "backslashreplace")
+            for oid, sessions in workspace.touched.items():
+                yield from ((place, oid, session) for session in sorted(sessions))
+
+    # --- the repository, and the worktree
+
+    def _spot(self, folder: str | None) -> _Spot | None:
+        """Where a folder is; None where it is in no repository now."""
+        if folder is None:
+            return None
+        if folder not in self._spots:
+            self._spots[folder] = self._find(folder)
+        return self._spots[folder]
+
+    def _find(self, folder: str) -> _Spot | None:
+        try:
+            found = repository_of(folder, self._own.around.environment)
+        except (GitsessError, OSError, ValueError):
+            # A path from a transcript may be any text.
+            return None
+        local = self._locals.setdefault(found.git_dir, Workspace(found, self._own.around))
+        return _Spot(workspace=self._workspace(local), local=local)
+
+    def _workspace(self, found: Workspace) -> Workspace:
+        place = os.path.realpath(found.repository.common_dir)
+        if place not in self._workspaces:
+            self._workspaces[place] = found
+            self._taken.elsewhere.append(found)
+        return self._workspaces[place]
+
+    def _remembered(self, repository: str, spot: _Spot) -> _Spot:
+        """The repository that a turn was sent to before, wherever its folder is now."""
+        if os.path.realpath(spot.workspace.repository.common_dir) == os.path.realpath(repository):
+            return spot
+        return self._spot(repository) or spot
+
+    # --- the session
+
+    def _known_in(self, workspace: Workspace) -> Mapping[str, tuple[SessionName, int]]:
+        """Every turn of a repository: its session, and its tokens as they are summed."""
+        place = workspace.repository.common_dir
+        if place not in self._known:
+            known: dict[str, tuple[SessionName, int]] = {}
+            for account in workspace.accounts(turns=True).sessions:
+                for entry in account.turns():
+                    if entry.turn_id is not None:
+                        total = entry.input_tokens + entry.output_tokens
+                        total += entry.cache_read_tokens + entry.cache_write_tokens
+                        known.setdefault(entry.turn_id, (account.name, total))
+            self._known[place] = known
+        return self._known[place]
+
+    def _session(self, conversation: _Conversation, captured: Captured, event: Event, spot: _Spot) -> SessionName:
+        """AI_SESSION, else what was in use on the turn's branch, else the session of the agent and the branch."""
+        branch = captured.turn.branch or spot.local.branch()
+        if conversation.is_current(captured.turn):
+            if event.session is not None:
+                return event.session
+            in_use = None if spot.local.worktree is None else spot.local.worktree.in_use()
+            if in_use is not None and in_use.branch == branch:
+                return in_use.session
+        place = spot.workspace.repository.common_dir
+        if place not in self._places:
+            history = spot.workspace.history
+            self._places[place] = Places(history, history.tips()[0])
+        return self._places[place].session(conversation.reader.NAME, branch)
+
+    # --- what was checked out
+
+    def _situated(self, turn: Turn, spot: _Spot) -> Turn:
+        """``turn`` with its worktree, its branch, the commit that HEAD was and those that were made meanwhile."""
+        local = spot.local
+        place = local.repository.git_dir
+        moves = self._moves.get(place)
+        if moves is None or not moves.reaches(turn.started_at):
+            moves = self._moves[place] = _Moves(local, _RECENT_MOVES if moves is None else _ALL_MOVES)
+        return replace(
+            turn,
+            checked=True,
+            worktree=turn.worktree or local.repository.worktree,
+            branch=turn.branch or local.branch(),
+            head=turn.head or moves.head_at(turn.ended_at),
+            commits=tuple(dict.fromkeys((*turn.commits, *moves.commits(turn.started_at, turn.ended_at)))),
+        )
+
+
+def _size(turn: Turn) -> tuple[int, int]:
+    """(requests, tokens)."""
+
+    def unpriced(model: str, usage: TokenUsage, at: datetime) -> tuple[Decimal | None, str]:
+        return None, "standard"
+
+    metrics = turns.metrics_of(turn, unpriced)
+    return metrics.requests, metrics.usage.total_tokens
+
+
+def _text(value: JSON) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+class _Moves:
+    """The last moves of a worktree's HEAD, which git dates to the second."""
+
+    def __init__(self, workspace: Workspace, limit: int) -> None:
+        self._objects = os.path.join(workspace.repository.common_dir, "objects")
+        self._all = workspace.git.head_moves(limit=limit)
+        self._cut = len(self._all) == limit and limit < _ALL_MOVES
+
+    def reaches(self, moment: datetime) -> bool:
+        """Whether all moves since then are here."""
+        return not self._cut or self._all[-1][1] < moment.timestamp()
+
+    def head_at(self, moment: datetime) -> Oid | None:
+        """The commit that HEAD was; None where that is not known for certain."""
+        second = int(moment.timestamp())
+        for oid, at, message in self._all:
+            if at < second:
+                return oid
+            if at == second:
+                made = self._made(oid, at) if _is_commit(message) else None
+                if made is None:
+                    return None
+                if made <= moment.timestamp():
+                    return oid
+        return None
+
+    def commits(self, started: datetime, ended: datetime) -> list[Oid]:
+        """The commits made in that time, oldest first, without those that an amend replaced."""
+        begin, end = started.timestamp(), ended.timestamp()
+        found: list[Oid] = []
+        replaced = set()
+        for number, (oid, at, message) in enumerate(self._all):
+            if at < int(begin):
+                break
+            if at > int(end) or not _is_commit(message):
+                continue
+            made = self._made(oid, at) if at in (int(begin), int(end)) else None
+            if made is not None and not begin <= made <= end:
+                continue
+            found.append(oid)
+            if message.startswith("commit (amend)") and number + 1 < len(self._all):
+                replaced.add(self._all[number + 1][0])
+        return [oid for oid in reversed(found) if oid not in replaced]
+
+    def _made(self, oid: Oid, at: int) -> float | None:
+        """When exactly a commit was made, by the file that it was written to; None where that does not tell."""
+        try:
+            made = os.lstat(os.path.join(self._objects, oid[:2], oid[2:])).st_mtime_ns / 1e9
+        except OSError:
+            return None
+        return made if abs(made - at) <= _TRUSTED_S else None
+
+
+def _is_commit(message: str) -> bool:
+    words = message.partition(":")[0]
+    return words.split(" ")[0] in _COMMITTED or (words.startswith("merge ") and "Fast-forward" not in message)

@@ -1,0 +1,268 @@
+"""``init --agent``: hooks in the settings of agents, and these as they were before once it is taken back."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gitsess.capture import wiring
+from tests.conftest import Repo
+
+LOCAL, SHARED = ".claude/settings.local.json", ".claude/settings.json"
+EVENTS = ["UserPromptSubmit", "Stop", "SessionEnd"]
+OTHERS: dict[str, Any] = {
+    "permissions": {"allow": ["Bash(git:*)"], "deny": []},
+    "hooks": {
+        "Stop": [{"matcher": "*", "hooks": [{"type": "command", "command": "say 'done' # ours", "timeout": 5}]}],
+        "PreToolUse": [],
+    },
+    "ünïcode": "\U0001f600 \x7f",
+    "number": 1.5,
+}
+TEXTS = {
+    "two spaces": json.dumps(OTHERS, indent=2, ensure_ascii=False) + "\n",
+    "one space, no end": json.dumps(OTHERS, indent=1),
+    "tabs": json.dumps(OTHERS, indent="\t") + "\n\n\n",
+    "one line": json.dumps(OTHERS),
+    "odd": json.dumps(OTHERS, indent=7).replace('"deny": []', '"deny" :  [ ]') + "   ",
+    "CRLF": json.dumps(OTHERS, indent=4).replace("\n", "\r\n") + "\r\n",
+    "a mark of order": "\ufeff" + json.dumps(OTHERS, indent=2),
+    "empty object": "{}\n",
+    "nothing": "",
+}
+REFUSED = {
+    "comments": '{\n  // no JSON\n  "hooks": {}\n}\n',
+    "cut off": '{"hooks": {',
+    "a list": "[1]\n",
+    "hooks are text": '{"hooks": "none"}',
+    "an event is no list": '{"hooks": {"Stop": {"hooks": []}}}',
+    "a key twice": '{"a": 1, "a": 2}',
+    "other bytes": "\udcff",
+}
+
+
+def put(path: Path, text: str) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = text.encode("utf-8", "surrogateescape")
+    path.write_bytes(data)
+    return data
+
+
+def commands(path: Path) -> dict[str, list[str]]:
+    """The commands of a settings file by event."""
+    hooks = json.loads(path.read_text(encoding="utf-8-sig"))["hooks"]
+    return {
+        event: [entry["command"] for group in groups for entry in group["hooks"]] for event, groups in hooks.items()
+    }
+
+
+def wire(repo: Repo, *words: str, code: int = 0) -> str:
+    done = repo.ai("init", "--agent", "claude", *words, code=code)
+    return done.err if code else done.out
+
+
+def test_the_hooks_call_the_script(repo: Repo) -> None:
+    """Three events, a command each that runs the script with its whole path; the script is private, and can be run."""
+    out = wire(repo)
+    script = repo.path / ".git/ai-sessions/agent"
+    assert stat.S_IMODE(script.stat().st_mode) == 0o700
+    assert stat.S_IMODE(script.parent.stat().st_mode) == 0o700
+    found = commands(repo.path / LOCAL)
+    assert list(found) == EVENTS
+    assert all(str(script) in words for group in found.values() for words in group)
+    done = subprocess.run(["sh", "-c", found["Stop"][0]], input=b"{}", capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert f"Claude Code tells of its turns, by hooks in {repo.path / LOCAL}\n" in out
+    assert out.endswith(
+        "its turns go to claude-main while main is checked out; 'git ai-session use' chooses another session\n"
+    )
+    repo.ai("use", "plan", "x")
+    assert wire(repo).endswith("captured turns go to plan-x while main is checked out\n")
+
+
+def test_a_file_and_a_folder_that_were_not_there_are_gone_again(repo: Repo) -> None:
+    """Taken back, nothing of it is left, but in the folder of our own."""
+    before = sorted(path for path in repo.path.rglob("*") if ".git/" not in str(path))
+    wire(repo)
+    out = repo.ai("init", "--undo").out
+    assert f"Claude Code has its settings back as they were: {repo.path / LOCAL}\n" in out
+    assert sorted(path for path in repo.path.rglob("*") if ".git/" not in str(path)) == before
+    assert not (repo.path / ".git/ai-sessions/agent").exists()
+    assert list((repo.path / ".git/ai-sessions/agents/before").iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+@pytest.mark.parametrize("scope", ["local", "shared"])
+def test_settings_are_kept_and_come_back_to_the_byte(kind: str, scope: str, repo: Repo) -> None:
+    """Whatever the layout: other people's hooks, the order of keys and the ends of lines stay, and all comes back."""
+    path = repo.path / (SHARED if scope == "shared" else LOCAL)
+    before = put(path, TEXTS[kind])
+    path.chmod(0o640)
+    words = ["--shared"] if scope == "shared" else []
+    wire(repo, *words)
+    after = path.read_bytes()
+    value = json.loads(after.decode("utf-8-sig"))
+    old = json.loads(before.decode("utf-8-sig") or "{}")
+    assert [key for key in value if key in old] == list(old)
+    assert {key: value[key] for key in old if key != "hooks"} == {key: old[key] for key in old if key != "hooks"}
+    assert {*value["hooks"]} == {*old.get("hooks", {}), *EVENTS}
+    for event, groups in old.get("hooks", {}).items():
+        assert value["hooks"][event][: len(groups)] == groups
+    if kind == "CRLF":
+        assert after.count(b"\n") == after.count(b"\r\n")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    wire(repo, *words)
+    assert path.read_bytes() == after
+    repo.ai("init", "--undo")
+    assert path.read_bytes() == before
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_read_as_settings_is_left_alone(kind: str, repo: Repo) -> None:
+    """One line says so, and not a byte is changed; taking back leaves it alone, too."""
+    before = put(repo.path / LOCAL, REFUSED[kind])
+    err = wire(repo, code=1)
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("nothing was changed\n")
+    assert (repo.path / LOCAL).read_bytes() == before
+    assert [path.name for path in (repo.path / ".claude").iterdir()] == ["settings.local.json"]
+    repo.ai("init", "--undo")
+    assert (repo.path / LOCAL).read_bytes() == before
+
+
+def test_changes_of_others_since_then_are_kept(repo: Repo) -> None:
+    """Only what is ours is taken out, also where it stands in one group with theirs, and after a second init."""
+    path = repo.path / LOCAL
+    put(path, TEXTS["two spaces"])
+    wire(repo)
+    value = json.loads(path.read_text())
+    value["hooks"]["Stop"][-1]["hooks"].append({"type": "command", "command": "theirs"})
+    value["new"] = True
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False))
+    wire(repo)
+    out = repo.ai("init", "--undo").out
+    assert "tells nothing any more; other changes were kept in" in out
+    found = json.loads(path.read_text())
+    assert found["new"] is True
+    assert commands(path) == {"Stop": ["say 'done' # ours", "theirs"], "PreToolUse": []}
+
+
+def test_an_older_command_is_replaced_and_not_added_to(repo: Repo) -> None:
+    """Whatever our command was: there is one of it, and undoing leads to what was there before any of it."""
+    path = repo.path / LOCAL
+    before = put(path, TEXTS["tabs"])
+    wire(repo)
+    path.write_bytes(path.read_bytes().replace(b"if [ -x", b"if  [  -x"))
+    wire(repo)
+    assert [len(commands(path)[event]) for event in EVENTS] == [1, 2, 1]
+    repo.ai("init", "--undo")
+    assert json.loads(path.read_bytes()) == json.loads(before)
+    assert path.read_bytes() == before.rstrip(b"\n") + b"\n\n\n"
+
+
+def test_a_link_is_followed_inside_of_the_repository_only(repo: Repo, tmp_path: Path) -> None:
+    """Inside, the file that it leads to is changed and the link stays; what leads out is refused, untouched."""
+    path, inside, outside = repo.path / LOCAL, repo.path / "settings.json", tmp_path / "outside.json"
+    before = put(inside, TEXTS["odd"])
+    path.parent.mkdir()
+    path.symlink_to("../settings.json")
+    wire(repo)
+    assert path.is_symlink()
+    assert "Stop" in commands(inside)
+    repo.ai("init", "--undo")
+    assert path.is_symlink()
+    assert inside.read_bytes() == before
+    path.unlink()
+    put(outside, "{}")
+    path.symlink_to(outside)
+    assert "leads out of the repository" in wire(repo, code=1)
+    assert outside.read_text() == "{}"
+    path.unlink()
+    path.symlink_to("nowhere.json")
+    assert "not there" in wire(repo, code=1)
+    path.unlink()
+    os.mkfifo(path)
+    assert "no regular file" in wire(repo, code=1)
+
+
+def test_ones_own_settings(repo: Repo, tmp_path: Path) -> None:
+    """With --user the hooks are in the home folder, or in the agent's; only --undo --user takes them out."""
+    path = Path(os.environ["HOME"]) / ".claude/settings.json"
+    before = put(path, TEXTS["one line"])
+    wire(repo, "--user")
+    assert str(repo.path) not in path.read_text()
+    assert not (repo.path / ".claude").exists()
+    repo.ai("init", "--undo")
+    assert path.read_bytes() != before
+    repo.ai("init", "--undo", "--user")
+    assert path.read_bytes() == before
+    repo.environment["CLAUDE_CONFIG_DIR"] = str(tmp_path / "own")
+    wire(repo, "--user")
+    assert list(commands(tmp_path / "own/settings.json")) == EVENTS
+    assert path.read_bytes() == before
+    repo.ai("init", "--shared", "--user", code=2)
+
+
+def test_all_worktrees_are_taken_back_together(repo: Repo, tmp_path: Path) -> None:
+    """Hooks that were put into a linked worktree go with those of the main one."""
+    side = tmp_path / "side"
+    repo.git("worktree", "add", "-q", "-b", "fix", str(side))
+    before = put(side / LOCAL, TEXTS["tabs"])
+    repo.ai("init", "--agent", "claude", cwd=side)
+    wire(repo)
+    repo.ai("init", "--undo")
+    assert (side / LOCAL).read_bytes() == before
+    assert not (repo.path / ".claude").exists()
+
+
+def test_without_a_terminal_nobody_is_asked_and_nothing_is_put_anywhere(repo: Repo, tmp_path: Path) -> None:
+    """What is installed is named, with the command; --yes takes it all."""
+    program = tmp_path / "bin/claude"
+    put(program, "#!/bin/sh\n")
+    program.chmod(0o755)
+    without = os.pathsep.join(
+        folder for folder in os.environ["PATH"].split(os.pathsep) if not os.path.lexists(os.path.join(folder, "claude"))
+    )
+    repo.environment["PATH"] = f"{program.parent}{os.pathsep}{without}"
+    done = repo.ai("init")
+    assert done.err == "Claude Code is here: 'git ai-session init --agent claude' captures its turns\n"
+    assert not (repo.path / ".claude").exists()
+    found = repo.ai("init", "--yes", "--json").json
+    assert found["agents"] == [{"agent": "claude", "path": str(repo.path / LOCAL), "action": "wired"}]
+    repo.environment["PATH"] = without
+    assert repo.ai("init", "--yes", "--json").json["agents"] == []
+    repo.ai("init", "--agent", "nobody", code=2)
+
+
+def test_what_was_kept_may_be_damaged(repo: Repo) -> None:
+    """Without it only what is ours is taken out."""
+    path = repo.path / LOCAL
+    put(path, TEXTS["two spaces"])
+    wire(repo)
+    (kept,) = (repo.path / ".git/ai-sessions/agents/before").iterdir()
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    kept.write_text("{")
+    repo.ai("init", "--undo")
+    assert json.loads(path.read_text()) == OTHERS
+
+
+def test_the_command_has_no_word_that_a_path_could_change() -> None:
+    """Whatever the folder is called, the command is one of ours and the shell takes the path as it is."""
+    for name in ("/a b", "/it's", '/"$(touch x)"', "/ünï", "/# gitsess"):
+        words = wiring.command("claude", "local", name)
+        assert wiring._is_ours({"command": words})
+        done = subprocess.run(
+            ["sh", "-c", words.replace('if [ -x "$a" ]', 'printf %s "$a"; if false')],
+            input=b"",
+            capture_output=True,
+            check=False,
+        )
+        assert done.stdout.decode() == f"{name}/agent"
