@@ -258,8 +258,8 @@ def test_an_agent_that_commits_inside_its_turn_and_then_a_person(repo: Repo) -> 
     repo.record("plan-auth", {**ENTRY, "prompt": "Second", "commits": [inside]})
     person = commit(repo)
     assert note(repo, person) == ""
-    seqs = [item.facts.seq for item in repo.session("plan-auth").counted()]
-    assert note(repo, inside).startswith(f"plan-auth turns {seqs[0]}, {seqs[1]}: 0 tokens, $0.50\n")
+    # The event of the first commit comes before the second turn or after it: the drain does not wait for record.
+    assert re.match(r"plan-auth turns 1(-2|, 3): 0 tokens, \$0\.50\n", note(repo, inside))
 
 
 def test_a_commit_that_is_amended_keeps_its_note_where_git_is_told_to(repo: Repo) -> None:
