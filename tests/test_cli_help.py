@@ -175,6 +175,8 @@ def test_the_manual_names_every_setting_and_variable_that_is_read() -> None:
     assert {f"ai-session.{a or b}" for a, b in keys} == {entry.term for entry in manual.SETTINGS}
     read = re.compile(r'(?:environ|environment|env)(?:\.get\(|\[)\s*"([A-Z_]{3,})"|_base\("([A-Z_]+)"')
     names = {a or b for text in code.values() for a, b in read.findall(text)}
+    hooks = [path.read_text(encoding="utf-8") for path in (ROOT / "hooks").iterdir()]
+    names |= {name for text in hooks for name in re.findall(r"\$\{([A-Z_]+)-\}", text)}
     assert names - NOT_OURS == {entry.term for entry in manual.ENVIRONMENT}
 
 

@@ -71,8 +71,12 @@ ENVIRONMENT = (
     Entry("USE_SESSIONS", "'false' turns sessions off: 'run' begins without context, and nothing is recorded."),
     Entry(
         "SESSION_DIR",
-        "The folder with a folder for each session that 'import --from session-dir' reads. Default: ~/.ai-sessions.",
+        "The folder of the copies of sessions, a folder for each, and of the shell tool's. Default: ~/.ai-sessions.",
     ),
+    Entry("AI_SESSION", "The session that captured turns go to, before the one in use; the agent's hook reads it."),
+    Entry("CLAUDE_CONFIG_DIR", "Where Claude Code keeps its settings and transcripts. Default: ~/.claude."),
+    Entry("CODEX_HOME", "Where Codex keeps its transcripts. Default: ~/.codex."),
+    Entry("GEMINI_CLI_HOME", "The folder of Gemini CLI's .gemini, with its transcripts. Default: the home folder."),
     Entry("NO_COLOR", "Where it is set and not empty, no colour is used."),
     Entry("XDG_STATE_HOME", "The spool of last resort is in gitsess/spool below it. Default: ~/.local/state."),
     Entry("XDG_CACHE_HOME", "The table of prices is in gitsess below it. Default: ~/.cache."),
@@ -85,6 +89,7 @@ FILES = (
         "Turns that could not be appended yet, a file each (0600); the next command appends them. failed/ in it"
         " holds what can never be appended.",
     ),
+    Entry("$XDG_STATE_HOME/gitsess/spool/", "The same, where the repository cannot be written."),
     Entry(
         "refs/notes/ai-sessions",
         "Notes on code commits: which turns led to them, and their cost. Derived, always safe to delete.",
@@ -94,7 +99,11 @@ FILES = (
         "The session in use in this worktree, and those with turns since its last commit; in a linked worktree's own"
         " git directory.",
     ),
-    Entry("$XDG_STATE_HOME/gitsess/spool/", "The same, where the repository cannot be written."),
+    Entry(
+        "~/.ai-sessions/SESSION/metadata.json",
+        "A copy of each session of all repositories, for scripts (0600). Derived, always safe to delete.",
+    ),
+    Entry(".git/ai-sessions/index.sqlite", "Sums of sessions, so that they need not be read again; safe to delete."),
     Entry("$XDG_CACHE_HOME/gitsess/prices-*.json", "Prices, for a quick start. Always safe to delete."),
 )
 

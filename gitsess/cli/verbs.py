@@ -93,12 +93,25 @@ TOPICS = (BEGIN, WORK, LOOK, RECORD, KEEP)
 VERBS = (
     Verb(
         "init",
-        "Make the repository ready: the hook that links commits to the turns behind them",
+        "Make the repository ready: capture agents' turns, and link commits to them",
         "preparing:init",
         BEGIN,
         opts=(
-            Opt(("--yes",), "Do not ask, also where hooks are in a folder outside of the repository."),
-            Opt(("--undo",), "Take the hook out again; what was there before is as it was."),
+            Opt(
+                ("--agent",),
+                "Capture the turns of this agent, without asking. May be given several times.",
+                "NAME",
+                choices=("claude",),
+                many=True,
+            ),
+            Opt(("--shared",), "Put the agent's hooks into the settings that are committed."),
+            Opt(("--user",), "Put the agent's hooks into your own settings, for all your repositories."),
+            Opt(
+                ("--yes",),
+                "Do not ask: capture every agent that is installed, also where hooks are in a folder outside of the"
+                " repository.",
+            ),
+            Opt(("--undo",), "Take all hooks out again; what was there before is as it was."),
             JSON,
         ),
         about=(
@@ -106,11 +119,19 @@ VERBS = (
             " becomes post-commit.chained and is run first. After a commit the hook looks whether turns were recorded"
             " in this worktree since the last one. If so, it has a commit event appended to their sessions, and the"
             " note of the commit written; it never fails or delays the commit.",
+            "For each agent that is installed it asks whether its turns are to be captured. Its hooks then leave a note"
+            " in the spool when it is given a prompt, when it has answered and when it ends; what it said is read from"
+            " its own transcript, in the background. Turns go to AI_SESSION, else to the session in use, else to one"
+            " named after the agent and the branch; with USE_SESSIONS=false nothing is captured. Hooks are put into"
+            " .claude/settings.local.json, which is not for committing; with --shared into .claude/settings.json, whose"
+            " hooks do nothing for who has no gitsess; with --user into ~/.claude/settings.json, whose hooks do nothing"
+            " in repositories where no agent was chosen. An agent may ask you to trust them.",
             "'git log --notes=ai-sessions' shows the notes: which turns led to a commit, their tokens and their cost.",
             "It warns of remotes that carry sessions unasked. All but the hook and the notes works without init.",
         ),
         examples=(
             ("git ai-session init", ""),
+            ("git ai-session init --agent claude", ""),
             ("git ai-session init --undo", ""),
         ),
     ),
@@ -353,18 +374,21 @@ VERBS = (
     ),
     Verb(
         "import",
-        "Bring sessions in: exported ones, or the shell tool's",
+        "Bring sessions in: exported ones, agents' history, the shell tool's",
         "transferring:import_sessions",
         KEEP,
         args=(Arg("file", "FILE", required=False),),
         opts=(
             Opt(
                 ("--from",),
-                "session-dir: FILE is a folder with a folder for each session, as the shell tool keeps them; default:"
-                " $SESSION_DIR, else ~/.ai-sessions.",
+                "claude, codex, gemini or all: the history that these agents keep on disk. session-dir: FILE is a"
+                " folder with a folder for each session, as the shell tool keeps them; default: $SESSION_DIR, else"
+                " ~/.ai-sessions.",
                 "SOURCE",
-                choices=("session-dir",),
+                choices=("claude", "codex", "gemini", "all", "session-dir"),
             ),
+            Opt(("--since",), "Of agents: only turns that ended at or after this; as for stats.", "WHEN"),
+            Opt(("--project",), "Of agents: only turns of the repository of this folder.", "DIR", kind="path"),
             Opt(("-n", "--dry-run"), "Check everything and say what would be done; change nothing."),
             JSON,
         ),

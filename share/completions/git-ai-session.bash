@@ -68,8 +68,8 @@ __git_ai_session_complete ()
 			verb=$word
 			case $verb in
 			init)
-				options="--yes --undo --json --help"
-				values=""
+				options="--agent --shared --user --yes --undo --json --help"
+				values=" --agent:claude"
 				arguments=""
 				;;
 			run)
@@ -113,8 +113,8 @@ __git_ai_session_complete ()
 				arguments="session..."
 				;;
 			import)
-				options="--from --dry-run --json --help"
-				values=" --from:session-dir"
+				options="--from --since --project --dry-run --json --help"
+				values=" --from:claude,codex,gemini,all,session-dir --since:text --project:path"
 				arguments="text"
 				;;
 			clean)
