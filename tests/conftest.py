@@ -173,6 +173,13 @@ def repo(git_repo: Any, sealed: dict[str, str]) -> Repo:
     return made
 
 
+def another(tmp_path: Path, name: str) -> Repo:
+    """One more repository, without a commit."""
+    made = Repo(path=tmp_path / name)
+    subprocess.run(["git", "init", "-q", str(made.path)], check=True)
+    return made
+
+
 @pytest.fixture
 def standin() -> Iterator[StandIn]:
     """The stand-in for the Messages API, on loopback."""

@@ -23,7 +23,7 @@ from gitsess.cli.cleaning import MAX_DAYS
 from gitsess.names import session_name
 from gitsess.retention import Removal
 from gitsess.text import iso, width
-from tests.conftest import PROGRAM, Repo, append_all, turn
+from tests.conftest import PROGRAM, Repo, another, append_all, turn
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 USAGE = {"input_tokens": 1000, "output_tokens": 500}
@@ -38,12 +38,6 @@ def asked(days: float, **more: Any) -> dict[str, Any]:
 @pytest.fixture
 def copies(tmp_path: Path) -> Path:
     return tmp_path / "home/.ai-sessions"
-
-
-def another(tmp_path: Path, name: str) -> Repo:
-    made = Repo(path=tmp_path / name)
-    subprocess.run(["git", "init", "-q", str(made.path)], check=True)
-    return made
 
 
 def folder(copies: Path, name: str, *, days: float, **more: Any) -> Path:

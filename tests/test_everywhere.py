@@ -14,7 +14,7 @@ import pytest
 
 from gitsess import accounts
 from gitsess.index import Index
-from tests.conftest import PROGRAM, Ran, Repo
+from tests.conftest import PROGRAM, Ran, Repo, another
 
 ENTRY = {"prompt": "Why?", "model": "claude-sonnet-4-5", "usage": {"input_tokens": 100}, "cost_usd": 0.5}
 
@@ -22,12 +22,6 @@ ENTRY = {"prompt": "Why?", "model": "claude-sonnet-4-5", "usage": {"input_tokens
 @pytest.fixture
 def copies(tmp_path: Path) -> Path:
     return tmp_path / "home/.ai-sessions"
-
-
-def another(tmp_path: Path, name: str) -> Repo:
-    made = Repo(path=tmp_path / name)
-    subprocess.run(["git", "init", "-q", str(made.path)], check=True)
-    return made
 
 
 def outside(tmp_path: Path, *args: str, code: int = 0) -> Ran:

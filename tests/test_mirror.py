@@ -23,7 +23,7 @@ from gitsess.mirroring import Mirroring
 from gitsess.model import Oid, SessionName, TurnId
 from gitsess.names import session_name
 from gitsess.workspace import Workspace
-from tests.conftest import NOON, PROGRAM, Repo, append_all, hours, turn
+from tests.conftest import NOON, PROGRAM, Repo, another, append_all, hours, turn
 from tests.test_index import Histories
 
 PLAN = session_name("plan-auth")
@@ -42,12 +42,6 @@ def mirroring(workspace: Workspace) -> Mirroring:
     found = workspace.mirroring
     assert found is not None
     return found
-
-
-def another(repo: Repo, tmp_path: Path, name: str) -> Repo:
-    made = Repo(path=tmp_path / name)
-    subprocess.run(["git", "init", "-q", str(made.path)], check=True)
-    return made
 
 
 def aged(folder: Path, *, seconds: float = 5) -> None:
@@ -186,7 +180,7 @@ def test_a_fresh_copy_is_left_for_the_next_command(repo: Repo, copies: Path) -> 
 
 def test_repositories_with_the_same_names_share_a_mirror(repo: Repo, copies: Path, tmp_path: Path) -> None:
     """The first keeps the plain name, others take the beginning of their session's id, and none loses its copy."""
-    others = [another(repo, tmp_path, name) for name in ("b", "c")]
+    others = [another(tmp_path, name) for name in ("b", "c")]
     # A clone has the same session id as its origin.
     repo.record("plan-auth", {"prompt": "one"})
     for other in others:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ import pytest
 from gitsess.capture import past
 from gitsess.text import iso
 from gitsess.workspace import Surroundings
-from tests.conftest import NOON, Repo, append_all, hours, turn
+from tests.conftest import NOON, Repo, another, append_all, hours, turn
 
 ALPHA, BETA = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 OPUS = "claude-opus-4-5"
@@ -89,12 +88,6 @@ def transcript(home: Path, conversation: str, cwd: Path | str, asked: Iterable[A
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
-
-
-def another(tmp_path: Path, name: str) -> Repo:
-    made = Repo(path=tmp_path / name)
-    subprocess.run(["git", "init", "-q", str(made.path)], check=True)
-    return made
 
 
 def found(repo: Repo, name: str) -> list[str]:
