@@ -97,10 +97,12 @@ class Mirroring:
         self._leave(later)
         return said
 
-    def write(self, name: SessionName, tip: Oid, copy: Copy | None) -> None:
-        """Writes the copy of a session, over ``copy`` where there is one; raises OSError, or what reading the session
-        raises."""
-        strand = self._read(name, tip, None if copy is None else Oid(copy.tip))
+    def write(self, name: SessionName, tip: Oid, copy: Copy | None, *, anew: bool = False) -> None:
+        """Writes the copy of a session, over ``copy`` where there is one: adds to that, or writes all of it ``anew``.
+
+        Raises OSError, or what reading the session raises.
+        """
+        strand = self._read(name, tip, None if copy is None or anew else Oid(copy.tip))
         if strand is not None and strand.after is not None:
             if copy is not None and self._extend(copy, strand):
                 return
@@ -114,15 +116,12 @@ class Mirroring:
         head = metadata.head_of(name, tip, outline, self._repository)
         self.mirror.write(folder, head, lines_of(self._history, strand), extensible=not outline.corrected)
 
-    def can_copy(self, name: SessionName, tip: Oid) -> bool:
-        """Whether the session can be read, and so has a copy."""
-        return self._read(name, tip, None) is not None
-
-    def matches(self, name: SessionName, tip: Oid, copy: Copy) -> bool:
-        """Whether a copy is what the commits of its session say."""
+    def matches(self, name: SessionName, tip: Oid, copy: Copy | None) -> bool | None:
+        """Whether a copy is there and what the commits of its session say; None where the session cannot be read, and
+        so has none."""
         strand = self._read(name, tip, None)
-        if strand is None:
-            return True
+        if strand is None or copy is None:
+            return None if strand is None else False
         head = metadata.head_of(name, tip, outline_of(strand.entries), self._repository)
         return self.mirror.matches(copy, head, lines_of(self._history, strand))
 

@@ -303,6 +303,13 @@ def changed_copy(repo: Repo) -> None:
     file.write_text(file.read_text().replace('"cost":0.5', '"cost":5.0', 1))
 
 
+def changed_head(repo: Repo) -> None:
+    """A copy of an older tip whose head says something else: what is added to it does not put that right."""
+    file = in_copies(repo) / "verify-auth/metadata.json"
+    file.write_text(re.sub(r'"created_at":"[^"]*"', '"created_at":"2001-01-01T00:00:00Z"', file.read_text(), count=1))
+    append_all(repo.workspace(environment=repo.environment), "verify-auth", [turn("One more", at=NOON + hours(99_000))])
+
+
 def orphan(repo: Repo) -> None:
     repo.git("update-ref", "-d", "refs/ai-sessions/old_tool")
 
@@ -359,6 +366,7 @@ AROUND: dict[str, tuple[str, Callable[[Repo], object], bool]] = {
     "a turn set aside": ("spool", lambda r: aged(r.path / ".git/ai-sessions/spool/failed/x.json"), False),
     "a writer killed": ("spool", lambda r: aged(r.path / ".git/ai-sessions/spool/t.x.json.123"), False),
     "a copy changed": ("mirror", changed_copy, True),
+    "a copy changed and behind": ("mirror", changed_head, True),
     "a copy lost": ("mirror", lambda r: shutil.rmtree(in_copies(r) / "plan-auth"), True),
     "all copies lost": ("mirror", lambda r: shutil.rmtree(in_copies(r)), True),
     "a copy of nothing": ("mirror", orphan, True),

@@ -38,19 +38,19 @@ def _mirror(workspace: Workspace, mirroring: Mirroring) -> Iterator[Finding]:
     tips, _ = workspace.history.tips()
     missing: dict[SessionName, Oid] = {}
     for name, tip in tips.items():
-        # What is behind by less than a second's turns comes with the next command.
-        if name in left or not mirroring.can_copy(name, tip):
-            continue
         copy = own.get(name)
+        # What is behind by less than a second's turns comes with the next command.
+        if name in left or mirroring.matches(name, tip, copy) is not False:
+            continue
         if copy is None:
             missing[name] = tip
-        elif not mirroring.matches(name, tip, copy):
+        else:
             yield Finding(
                 check="mirror",
                 subject=name,
                 message=f"{copy.folder} in {directory} is not what the commits say",
                 advice=_ANEW,
-                mend=partial(mirroring.write, name, tip, copy),
+                mend=partial(mirroring.write, name, tip, copy, anew=True),
             )
     if missing:
         names = list(missing)
