@@ -12,7 +12,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Protocol
@@ -72,6 +73,33 @@ class Transcript(Value):
 def turn_id_of(agent: str, conversation: str, prompt: str) -> TurnId:
     """The turn id of a captured turn, by docs/format.md §5; ``prompt`` is the agent's own id of the prompt."""
     return TurnId(hashlib.sha256(f"{agent}\0{conversation}\0{prompt}".encode("utf-8", "replace")).hexdigest()[:32])
+
+
+def text_at(value: JSONObject, key: str) -> str | None:
+    """The text of a key, or None where there is none, or an empty one."""
+    found = value.get(key)
+    return found if isinstance(found, str) and found else None
+
+
+def moment(value: JSON) -> datetime | None:
+    """An ISO 8601 time, in UTC where it names no zone; None for what is none, or before 1970."""
+    if not isinstance(value, str) or len(value) > 40:
+        return None
+    try:
+        found = datetime.fromisoformat(value)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    return found if found.year >= 1970 else None
+
+
+def add_blocks(made: list[JSONObject], role: str, blocks: Iterable[JSONObject]) -> None:
+    """Adds blocks to messages in Messages-API form: to the last one, if it has that role, else to a new one."""
+    for block in blocks:
+        if made and made[-1]["role"] == role:
+            made[-1]["content"].append(block)
+        else:
+            made.append({"role": role, "content": [block]})
 
 
 class Line(Value):

@@ -34,7 +34,7 @@ from typing import Self
 
 from gitsess import strictjson
 from gitsess.agents import codex_entries as rollout
-from gitsess.agents.captured import START, Captured, Line, Position, Transcript, lines, turn_id_of
+from gitsess.agents.captured import START, Captured, Line, Position, Transcript, lines, moment, text_at, turn_id_of
 from gitsess.agents.codex_entries import messages as messages
 from gitsess.agents.codex_entries import todos as todos
 from gitsess.errors import FormatError, NotFound, StoreError
@@ -109,7 +109,7 @@ def transcripts(home: Path, environment: Mapping[str, str]) -> Iterator[Transcri
                     else {}
                 )
                 if not _spawned(meta):
-                    yield Transcript(path=path, project=rollout.text_at(meta, "cwd"), modified=modified)
+                    yield Transcript(path=path, project=text_at(meta, "cwd"), modified=modified)
 
 
 def reported(path: Path) -> int | None:
@@ -159,15 +159,15 @@ class _State:
         named = _ROLLOUT.fullmatch(path.name.removesuffix(".jsonl"))
         state = cls(name=named and named[1])
         for key in ("thread", "parent", "version", "cwd", "branch", "done"):
-            setattr(state, key, rollout.text_at(carry, key))
-        state.model = rollout.text_at(carry, "model") or ""
+            setattr(state, key, text_at(carry, key))
+        state.model = text_at(carry, "model") or ""
         for key in ("copied", "spawned", "headed"):
             setattr(state, key, carry.get(key) is True)
         state.prompts = rollout.number(carry.get("prompts")) or 0
         total = carry.get("total")
         if isinstance(total, list) and all(rollout.number(count) is not None for count in total):
             state.total = tuple(total)
-        state.when = rollout.moment(carry.get("when"))
+        state.when = moment(carry.get("when"))
         agents = carry.get("agents")
         for agent, place in agents.items() if isinstance(agents, dict) else ():
             if isinstance(place, dict) and isinstance(inner := place.get("carry"), dict):
@@ -201,7 +201,7 @@ class _State:
     def follow(self, value: JSONObject) -> bool:
         """Take what a line says of the thread; False where there is no more to it, or it is a copy of another's."""
         payload = rollout.payload_of(value)
-        when = rollout.moment(value.get("timestamp"))
+        when = moment(value.get("timestamp"))
         self.paused = when is not None and self.when is not None and when - self.when >= _PAUSE
         self.when = when or self.when
         if value.get("type") == "session_meta":
@@ -212,8 +212,8 @@ class _State:
             self.count(value)
             return False
         if value.get("type") == "turn_context":
-            self.cwd = rollout.text_at(payload, "cwd") or self.cwd
-            self.model = one_line(rollout.text_at(payload, "model") or self.model)[:200]
+            self.cwd = text_at(payload, "cwd") or self.cwd
+            self.model = one_line(text_at(payload, "model") or self.model)[:200]
         return True
 
     def _follow_meta(self, value: JSONObject, payload: JSONObject) -> None:
@@ -231,15 +231,15 @@ class _State:
             self.parent = parent
             self.copied = "forked_from_ordinal_exclusive" not in payload
         self.version = rollout.word(payload.get("cli_version")) or self.version
-        self.cwd = rollout.text_at(payload, "cwd") or self.cwd
+        self.cwd = text_at(payload, "cwd") or self.cwd
         git = payload.get("git")
-        self.branch = (rollout.text_at(git, "branch") if isinstance(git, dict) else None) or self.branch
+        self.branch = (text_at(git, "branch") if isinstance(git, dict) else None) or self.branch
         self.spawned = self.spawned or _spawned(payload)
         if not self.headed:
             self.meta = rollout.without_own(value)
 
     def _is_own(self, value: JSONObject, payload: JSONObject) -> bool:
-        named, turn = rollout.text_at(payload, "thread_id"), rollout.turn_id(value)
+        named, turn = text_at(payload, "thread_id"), rollout.turn_id(value)
         if named is not None and named == self.conversation:
             self.copied = rollout.is_migrated(turn)
         elif turn is not None and rollout.UUID7.fullmatch(turn) and rollout.UUID7.fullmatch(self.conversation):
@@ -340,14 +340,14 @@ class _Open:
         inner, key = rollout.kind_of(payload), rollout.turn_id(value)
         if key not in (None, self.key) and (self.key is not None or (not self.framed and rollout.is_migrated(key))):
             return
-        kept, when = rollout.kept(value), rollout.moment(value.get("timestamp"))
+        kept, when = rollout.kept(value), moment(value.get("timestamp"))
         if kept is not None:
             self.entries.append(kept)
         if kept is not None and when is not None:
             self.first = when if self.first is None else min(self.first, when)
             self.last = when if self.last is None else max(self.last, when)
         if kind == "turn_context":
-            self.cwd = rollout.text_at(payload, "cwd") or self.cwd
+            self.cwd = text_at(payload, "cwd") or self.cwd
         elif kind == "compacted":
             self.compacted, self.answered = True, False
         elif kind == "token_usage_record":
@@ -358,7 +358,7 @@ class _Open:
             self._event(value, payload, inner, state)
 
     def _record(self, payload: JSONObject, state: _State, value: JSONObject) -> None:
-        if rollout.text_at(payload, "thread_id") not in (None, state.conversation):
+        if text_at(payload, "thread_id") not in (None, state.conversation):
             return
         counts = rollout.counts_of(payload.get("usage"))
         if counts is not None:
@@ -377,7 +377,7 @@ class _Open:
         elif inner.endswith("_call"):
             self.worked, self.answered = True, False
         elif inner == "function_call_output":
-            self._find_agents(rollout.text_at(payload, "output") or "")
+            self._find_agents(text_at(payload, "output") or "")
 
     def _event(self, value: JSONObject, payload: JSONObject, inner: str, state: _State) -> None:
         if rollout.said_by_user(value):
@@ -387,7 +387,7 @@ class _Open:
                 self.counts.append(rollout.request_of(usage, state.model, value, key=None))
         elif inner in ("task_complete", "turn_complete"):
             self.ended = True
-            self.final = rollout.text_at(payload, "last_agent_message")
+            self.final = text_at(payload, "last_agent_message")
             self.failed = self.failed or payload.get("error") is not None
             self.duration_ms = rollout.duration(payload)
         elif inner == "turn_aborted":
@@ -533,7 +533,7 @@ def _agent(path: Path, position: Position, until: datetime) -> tuple[_Open, Posi
 def _starts_later(line: Line, until: datetime) -> bool:
     if line.value.get("type") != "event_msg" or rollout.kind_of(rollout.payload_of(line.value)) != "task_started":
         return False
-    when = rollout.moment(line.value.get("timestamp"))
+    when = moment(line.value.get("timestamp"))
     return when is not None and when > until
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from gitsess import strictjson
+from gitsess.agents.captured import add_blocks, text_at
 from gitsess.errors import FormatError
 from gitsess.model import JSON, JSONObject
 
@@ -44,15 +45,8 @@ def messages(native: Mapping[str, Sequence[JSONObject]]) -> list[JSONObject]:
     open_calls: list[str] = []
     seen: set[str] = set()
 
-    def add(role: str, blocks: Iterable[JSONObject]) -> None:
-        for block in blocks:
-            if made and made[-1]["role"] == role:
-                made[-1]["content"].append(block)
-            else:
-                made.append({"role": role, "content": [block]})
-
     def settle() -> None:
-        add("user", (_result(call, results.get(call)) for call in open_calls))
+        add_blocks(made, "user", (_result(call, results.get(call)) for call in open_calls))
         open_calls.clear()
 
     for item in items:
@@ -63,14 +57,14 @@ def messages(native: Mapping[str, Sequence[JSONObject]]) -> list[JSONObject]:
             if item.get("role") == "assistant":
                 if open_calls and any(pending in results for pending in open_calls):
                     settle()
-                add("assistant", _blocks(item))
+                add_blocks(made, "assistant", _blocks(item))
             else:
                 settle()
-                add("user", _blocks(item))
+                add_blocks(made, "user", _blocks(item))
         elif call and call not in seen:
             seen.add(call)
             open_calls.append(call)
-            add("assistant", [_use(kind, call, item)])
+            add_blocks(made, "assistant", [_use(kind, call, item)])
     settle()
     return made
 
@@ -104,11 +98,6 @@ def kind_of(payload: JSONObject) -> str:
     return text_at(payload, "type") or ""
 
 
-def text_at(value: JSONObject, key: str) -> str | None:
-    found = value.get(key)
-    return found if isinstance(found, str) and found else None
-
-
 def word(value: JSON) -> str | None:
     return value if isinstance(value, str) and _WORD.fullmatch(value) else None
 
@@ -122,17 +111,6 @@ def number(value: JSON) -> int | None:
 def duration(payload: JSONObject) -> int | None:
     found = number(payload.get("duration_ms"))
     return found if found is not None and found <= LONGEST // MILLISECOND else None
-
-
-def moment(value: JSON) -> datetime | None:
-    if not isinstance(value, str) or len(value) > 40:
-        return None
-    try:
-        found = datetime.fromisoformat(value)
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return found if found.year >= 1970 else None
 
 
 def turn_id(value: JSONObject) -> str | None:

@@ -25,7 +25,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self
 
-from gitsess.agents.captured import START, Captured, Position, Transcript, lines, turn_id_of
+from gitsess.agents.captured import (
+    START,
+    Captured,
+    Position,
+    Transcript,
+    add_blocks,
+    lines,
+    moment,
+    text_at,
+    turn_id_of,
+)
 from gitsess.errors import NotFound, StoreError
 from gitsess.model import JSON, JSONObject
 from gitsess.text import one_line
@@ -65,7 +75,7 @@ def read(path: Path, position: Position = START, *, closed: bool) -> Iterator[Ca
                 state.done = state.done if turn is None else tuple(turn.messages)
                 here = Position(offset=line.begin, carry=state.carry())
                 if turn is not None:
-                    yield turn.captured(state, path, here, complete=True, until=_moment(message.get("timestamp")))
+                    yield turn.captured(state, path, here, complete=True, until=moment(message.get("timestamp")))
                 turn = _Open(prompt_id=message["id"], begin=START if state.header is not None else here)
                 turn.header, state.header, state.headed = state.header, None, state.headed or state.header is not None
             if turn is not None:
@@ -104,30 +114,23 @@ def messages(native: Mapping[str, Sequence[JSONObject]]) -> list[JSONObject]:
         calls = _objects(entry.get("toolCalls"))
         for part in [*_parts(entry), *(part for call in calls for part in _objects(call.get("result")))]:
             answer = part.get("functionResponse")
-            if isinstance(answer, dict) and (call_id := _text(answer, "id")):
+            if isinstance(answer, dict) and (call_id := text_at(answer, "id")):
                 results[call_id] = answer
     made: list[JSONObject] = []
     seen: set[str] = set()
 
-    def add(role: str, blocks: Iterable[JSONObject]) -> None:
-        for block in blocks:
-            if made and made[-1]["role"] == role:
-                made[-1]["content"].append(block)
-            else:
-                made.append({"role": role, "content": [block]})
-
     for entry in entries:
         if entry["type"] == "user":
-            add("user", _said(entry))
+            add_blocks(made, "user", _said(entry))
         elif entry["type"] == "gemini":
-            add("assistant", _said(entry))
+            add_blocks(made, "assistant", _said(entry))
             calls = [
-                call for call in _objects(entry.get("toolCalls")) if (name := _text(call, "id")) and name not in seen
+                call for call in _objects(entry.get("toolCalls")) if (name := text_at(call, "id")) and name not in seen
             ]
             calls = list({call["id"]: call for call in calls}.values())
             seen.update(call["id"] for call in calls)
-            add("assistant", (_use(call) for call in calls))
-            add("user", (_result(call["id"], results.get(call["id"])) for call in calls))
+            add_blocks(made, "assistant", (_use(call) for call in calls))
+            add_blocks(made, "user", (_result(call["id"], results.get(call["id"])) for call in calls))
     return made
 
 
@@ -165,10 +168,10 @@ class _State:
     def of(cls, carry: Mapping[str, JSON]) -> Self:
         done = carry.get("done")
         return cls(
-            session=_text(carry, "session"),
+            session=text_at(carry, "session"),
             headed=carry.get("headed") is True,
             begun=carry.get("begun") is True,
-            after=_text(carry, "after"),
+            after=text_at(carry, "after"),
             done=tuple(item for item in done if isinstance(item, str)) if isinstance(done, list) else (),
         )
 
@@ -232,14 +235,14 @@ class _Open:
     ) -> Captured:
         """The turn as it stands; ``until`` is when the next one began."""
         found = list(self.messages.values())
-        moments = [when for item in found if (when := _moment(item.get("timestamp"))) is not None]
+        moments = [when for item in found if (when := moment(item.get("timestamp"))) is not None]
         began, ended = min(moments, default=_EPOCH), max(moments, default=_EPOCH)
         conversation = state.session or path.stem
         entries = [] if self.header is None else [self.header]
         native = {MAIN: tuple(entries + found)}
         requests = _requests(found)
         asked = self.messages[self.prompt_id]
-        for name, below in _subagents(path, conversation, _moment(asked.get("timestamp")) or began, until):
+        for name, below in _subagents(path, conversation, moment(asked.get("timestamp")) or began, until):
             native[f"subagents/agent-{name}.jsonl"] = below
             requests += [{**request, "subagent": name} for request in _requests(below)]
         model = next((str(item["model"]) for item in reversed(requests) if "subagent" not in item), "")
@@ -278,7 +281,7 @@ def _subagents(
             for line in lines(file, 0):
                 if not header:
                     header = line.value
-                    when = _moment(header.get("startTime"))
+                    when = moment(header.get("startTime"))
                     if when is None or when < began or (until is not None and when >= until):
                         break
                 elif _is_message(line.value):
@@ -344,23 +347,23 @@ def _parts(message: JSONObject) -> list[JSONObject]:
 
 def _words(message: JSONObject) -> str:
     """The text of a message without thoughts."""
-    said = [text for part in _parts(message) if not part.get("thought") and (text := _text(part, "text"))]
+    said = [text for part in _parts(message) if not part.get("thought") and (text := text_at(part, "text"))]
     return "".join(said) if message["type"] == "gemini" else "\n\n".join(said)
 
 
 def _said(message: JSONObject) -> Iterator[JSONObject]:
     for part in _parts(message):
         data = part.get("inlineData")
-        if (text := _text(part, "text")) and not part.get("thought"):
+        if (text := text_at(part, "text")) and not part.get("thought"):
             yield {"type": "text", "text": text}
         elif isinstance(data, dict) and data.get("mimeType") in ("image/png", "image/jpeg", "image/gif", "image/webp"):
-            source = {"type": "base64", "media_type": data["mimeType"], "data": _text(data, "data") or ""}
+            source = {"type": "base64", "media_type": data["mimeType"], "data": text_at(data, "data") or ""}
             yield {"type": "image", "source": source}
 
 
 def _use(call: JSONObject) -> JSONObject:
     given = call.get("args")
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", _text(call, "name") or "tool")[:64]
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", text_at(call, "name") or "tool")[:64]
     return {
         "type": "tool_use",
         "id": _call_id(call["id"]),
@@ -374,9 +377,9 @@ def _result(call: str, answer: JSONObject | None) -> JSONObject:
     response = None if answer is None else answer.get("response")
     if not isinstance(response, dict):
         return {**made, "content": "no result: the call was interrupted", "is_error": True}
-    if (error := _text(response, "error")) is not None:
+    if (error := text_at(response, "error")) is not None:
         return {**made, "content": error, "is_error": True}
-    return {**made, "content": _text(response, "output") or ""}
+    return {**made, "content": text_at(response, "output") or ""}
 
 
 def _call_id(call: str) -> str:
@@ -389,8 +392,8 @@ def _requests(found: Iterable[JSONObject]) -> list[JSONObject]:
     for item in found:
         usage = _usage(item.get("tokens"))
         if item.get("type") == "gemini" and usage is not None:
-            request = {"id": item["id"], "model": one_line(_text(item, "model") or "")[:200], "usage": usage}
-            when = _text(item, "timestamp")
+            request = {"id": item["id"], "model": one_line(text_at(item, "model") or "")[:200], "usage": usage}
+            when = text_at(item, "timestamp")
             made.append(request if when is None else {**request, "ended_at": when})
     return made
 
@@ -416,19 +419,3 @@ def _usage(value: JSON) -> JSONObject | None:
 
 def _objects(value: JSON) -> list[JSONObject]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
-def _text(value: JSONObject, key: str) -> str | None:
-    found = value.get(key)
-    return found if isinstance(found, str) and found else None
-
-
-def _moment(value: JSON) -> datetime | None:
-    if not isinstance(value, str) or len(value) > 40:
-        return None
-    try:
-        found = datetime.fromisoformat(value)
-        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-    return found if found.year >= 1970 else None

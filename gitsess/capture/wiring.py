@@ -30,8 +30,6 @@ AGENTS = ("claude",)
 """The agents that can be wired, by the command of their sessions."""
 TITLES = {"claude": "Claude Code"}
 SCRIPT = "agent"
-SCOPES = ("local", "shared", "user")
-"""Where hooks are put: into the worktree for oneself, or for all who clone it, or into one's home for every folder."""
 
 _EVENTS = {"claude": ("UserPromptSubmit", "Stop", "SessionEnd")}
 _TIMEOUT_S = 10
