@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from gitsess.gitcli import Git, discover
 from gitsess.model import COMMIT_LIMIT, Oid
 from gitsess.store import Store, open_store
 from gitsess.store.libgit import LibgitStore
+from gitsess.store.pack import Names
 from gitsess.store.plumbing import PlumbingStore
 from tests.conftest import Repo
 from tests.damage import close_objects, loose
@@ -339,6 +341,40 @@ def test_a_failure_of_git_is_told_in_its_last_words(tmp_path: Path, script: str,
     with pytest.raises(StoreError) as caught:
         store.write_commit(b"")
     assert str(caught.value) == f"git hash-object failed: {why}"
+
+
+def test_objects_are_written_again_where_their_folder_was_pruned(tmp_path: Path) -> None:
+    """A prune takes the empty folder from under git, which then fails; the object is written all the same."""
+    (tmp_path / "git").write_text(
+        f"""#!/bin/sh
+        if test "$(wc -l < {tmp_path}/calls)" -lt 2; then
+            echo >> {tmp_path}/calls
+            echo 'fatal: Unable to add (null) to database' >&2
+            exit 128
+        fi
+        exec {shutil.which("git")} "$@"
+        """
+    )
+    (tmp_path / "git").chmod(0o755)
+    (tmp_path / "calls").write_text("")
+    repository = made(tmp_path / "repo", "git").git_handle.repository
+    store = PlumbingStore(Git(repository, {"PATH": f"{tmp_path}:{os.environ['PATH']}"}))
+
+    tree = store.write_tree({"turn.json": b"{}"})
+    assert store.write_tree({"turn.json": b"{}"}) == tree
+    assert (tmp_path / "calls").read_text() == "\n\n"
+
+
+@pytest.mark.parametrize("kind", ["git", "git-sha256"])
+def test_a_tree_that_git_cannot_write_is_an_error(tmp_path: Path, kind: str) -> None:
+    """A turn whose tree is not there must not be pointed at: ``git mktree`` would name it and exit 0."""
+    git = made(tmp_path / "repo", kind).git_handle
+    names = Names(git.repository.object_format)
+    ((tree, _),) = names.trees({"turn.json": names.of("blob", b"{}")})
+    (Path(git.repository.common_dir) / "objects" / tree[:2]).write_text("no folder can be made here")
+
+    with pytest.raises(StoreError, match="git hash-object failed"):
+        PlumbingStore(git).write_tree({"turn.json": b"{}"})
 
 
 def test_an_answer_that_was_cut_is_an_error(tmp_path: Path) -> None:

@@ -6,15 +6,19 @@ import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from gitsess.errors import Locked, NotASession, StoreError
 from gitsess.gitcli import Git, Objects
 from gitsess.model import COMMIT_LIMIT, Oid
-from gitsess.store import nested, no_commit, symbolic, too_large
+from gitsess.store import no_commit, symbolic, too_large
+from gitsess.store.pack import Names
 
 # git 2.36 knows core.fsync; before it, the older key. A git ignores the one it does not know.
 _SYNCED = ("-c", "core.fsync=committed,loose-object,reference", "-c", "core.fsyncObjectFiles=true")
+
+# How often objects are written before the failure is believed: a prune removes an empty folder of loose objects that
+# git has just made to write into, and git makes it only once more.
+_ATTEMPTS = 5
 
 
 class PlumbingStore:
@@ -23,6 +27,7 @@ class PlumbingStore:
     def __init__(self, git: Git) -> None:
         self._git = git
         self._objects: Objects | None = None
+        self._names = Names(git.repository.object_format)
 
     def tip(self, ref: str) -> Oid | None:
         form = "%(refname)%00%(objectname)%00%(objecttype)%00%(symref)"
@@ -59,19 +64,13 @@ class PlumbingStore:
         return data
 
     def write_tree(self, files: Mapping[str, bytes]) -> Oid:
-        return Oid(self._write_folder(nested(self._write_blobs(files))))
+        # Not by mktree: where git's database refuses the tree, that one prints its id all the same and exits 0.
+        tree = Oid("")
+        for _, data in self._names.trees(self._write_blobs(files)):
+            tree = Oid(self._written("hash-object", "-t", "tree", "-w", "--stdin", stdin=data))
+        return tree
 
-    def _write_folder(self, node: Mapping[str, Any]) -> str:
-        return self._mktree(
-            [
-                f"040000 tree {self._write_folder(below)}\t{name}"
-                if isinstance(below, dict)
-                else f"100644 blob {below}\t{name}"
-                for name, below in node.items()
-            ]
-        )
-
-    def _write_blobs(self, files: Mapping[str, bytes]) -> dict[str, str]:
+    def _write_blobs(self, files: Mapping[str, bytes]) -> dict[str, Oid]:
         try:
             with tempfile.TemporaryDirectory(prefix="gitsess-") as folder:
                 paths = []
@@ -79,20 +78,22 @@ class PlumbingStore:
                     path = Path(folder, str(number))
                     path.write_bytes(data)
                     paths.append(f"{path}\n")
-                written = self._git.output(
-                    *_SYNCED, "hash-object", "-w", "--no-filters", "--stdin-paths", stdin="".join(paths).encode()
-                )
+                written = self._written("hash-object", "-w", "--no-filters", "--stdin-paths", stdin="".join(paths))
         except OSError as error:
             raise StoreError(f"objects cannot be written: {error.strerror}") from None
-        return dict(zip(files, written.decode().split(), strict=True))
-
-    def _mktree(self, entries: list[str]) -> str:
-        text = "".join(f"{entry}\0" for entry in entries)
-        return self._git.output(*_SYNCED, "mktree", "-z", stdin=text.encode()).decode().strip()
+        return dict(zip(files, map(Oid, written.split()), strict=True))
 
     def write_commit(self, data: bytes) -> Oid:
-        written = self._git.output(*_SYNCED, "hash-object", "-t", "commit", "-w", "--stdin", stdin=data)
-        return Oid(written.decode().strip())
+        return Oid(self._written("hash-object", "-t", "commit", "-w", "--stdin", stdin=data))
+
+    def _written(self, *command: str, stdin: str | bytes) -> str:
+        """The ids that a command which writes objects printed. It may be repeated: what is there stays as it is."""
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        for _ in range(_ATTEMPTS - 1):
+            result = self._git.run(*_SYNCED, *command, stdin=data)
+            if result.code == 0:
+                return result.out.decode().strip()
+        return self._git.output(*_SYNCED, *command, stdin=data).decode().strip()
 
     def swap(self, ref: str, new: Oid, old: Oid | None) -> bool:
         absent = "0" * self._git.repository.oid_length
