@@ -34,6 +34,12 @@ if TYPE_CHECKING:
 
 
 def list_sessions(around: Surroundings, values: dict[str, Any]) -> int:
+    if values["by"]:
+        if values["everywhere"]:
+            raise UsageError("--by conversation is of one repository: give it without --everywhere")
+        from gitsess.cli.conversing import list_conversations
+
+        return list_conversations(around, values)
     if values["everywhere"]:
         from gitsess.cli.overall import list_everywhere
 
@@ -247,6 +253,14 @@ def _sum_cells(sums: Sums) -> list[str]:
 
 
 def show(around: Surroundings, values: dict[str, Any]) -> int:
+    if values["conversation"]:
+        if values["turn"]:
+            raise UsageError("--turn picks a turn of a session; give it without --conversation")
+        from gitsess.cli.conversing import show_conversation
+
+        return show_conversation(around, values)
+    if not values["sessions"]:
+        raise UsageError("missing argument 'SESSION'; 'git ai-session show -h' helps")
     if values["turn"] and (values["last"] or len(values["sessions"]) > 1):
         raise UsageError("--turn picks one turn of one session; give neither --last nor a second session")
     workspace = opened(around)
@@ -269,7 +283,7 @@ def show(around: Surroundings, values: dict[str, Any]) -> int:
         print_json(found[0] if len(found) == 1 else found)
     else:
         look, now = style(around.environment), around.now()
-        with paged(around.environment, _pager(workspace)):
+        with paged(around.environment, pager_of(workspace)):
             for number, (session, row, items) in enumerate(picked):
                 if number:
                     print()
@@ -278,7 +292,8 @@ def show(around: Surroundings, values: dict[str, Any]) -> int:
     return 0
 
 
-def _pager(workspace: Workspace) -> str | None:
+def pager_of(workspace: Workspace) -> str | None:
+    """The pager as git would have it; None where the output is no terminal."""
     if not sys.stdout.isatty():
         return None
     found = workspace.git.run("var", "GIT_PAGER")

@@ -17,6 +17,7 @@ from gitsess.errors import NotFound
 from gitsess.history import History, Session
 from gitsess.model import JSON
 from gitsess.report import Row
+from gitsess.tally import Sums
 from gitsess.text import ago, clip, iso, one_line, plural, printable, short_count, short_duration, short_usd
 
 TOOL_LINES = 12
@@ -45,16 +46,22 @@ def full_json(history: History, session: Session, row: Row, items: Sequence[Comm
     value = row.json()
     entries: list[JSON] = []
     if full:
-        for item, content in history.contents(items):
-            entry = report.turn_json(session, item)
-            entry["prompt"], entry["response"] = content.prompt, content.response
-            entry["messages"] = list(messages_of(content))
-            entry["request_list"] = list(content.requests)
-            entries.append(entry)
+        entries += [full_turn_json(session, item, content) for item, content in history.contents(items)]
     else:
         entries = [report.turn_json(session, item) for item in items]
     value["turn_list"] = entries
     return value
+
+
+def full_turn_json(session: Session, item: Commit, content: Content) -> dict[str, JSON]:
+    """A turn with what was asked and answered."""
+    return {
+        **report.turn_json(session, item),
+        "prompt": content.prompt,
+        "response": content.response,
+        "messages": list(messages_of(content)),
+        "request_list": list(content.requests),
+    }
 
 
 def session_lines(
@@ -64,12 +71,12 @@ def session_lines(
     yield from _head(row, now, look)
     yield ""
     if not full:
-        yield from _turn_table(session, items, now, look)
+        yield from turn_table([(session, item) for item in items], now, look)
         return
     for number, (item, content) in enumerate(history.contents(items)):
         if number:
             yield ""
-        yield from _turn(session, item, content, look)
+        yield from turn_text(session, item, content, look)
 
 
 def _head(row: Row, now: datetime, look: Style) -> Iterator[str]:
@@ -78,6 +85,11 @@ def _head(row: Row, now: datetime, look: Style) -> Iterator[str]:
     begun = "" if row.created_at is None else f", begun {row.created_at:%Y-%m-%d}"
     status = "" if row.status == "open" else f" ({row.status})"
     yield f"{look.bold(row.session.name)}{status}  {plural(sums.turns, 'turn')}{begun}{used}"
+    yield sums_line(sums, look)
+
+
+def sums_line(sums: Sums, look: Style) -> str:
+    """Tokens, time and cost, below a title."""
     usage = sums.usage
     parts = [
         f"{short_count(usage.prompt_tokens)} in ({short_count(usage.cache_read_tokens)} cached)",
@@ -85,11 +97,15 @@ def _head(row: Row, now: datetime, look: Style) -> Iterator[str]:
         short_duration(sums.duration_ms),
         look.bold(cost_text(sums)),
     ]
-    yield "  ".join(parts)
+    return "  ".join(parts)
 
 
-def _turn_table(session: Session, items: Sequence[Commit], now: datetime, look: Style) -> Iterator[str]:
+def turn_table(
+    items: Sequence[tuple[Session, Commit]], now: datetime, look: Style, *, named: bool = False
+) -> Iterator[str]:
+    """One line a turn; ``named``: with the session that each is of, whose number it bears."""
     columns = [
+        *([Column("SESSION")] if named else []),
         Column("#", right=True),
         Column("WHEN"),
         Column("MODEL"),
@@ -98,12 +114,13 @@ def _turn_table(session: Session, items: Sequence[Commit], now: datetime, look: 
         Column("PROMPT"),
     ]
     rows = []
-    for item in items:
+    for session, item in items:
         metrics = session.metrics(item)
         total = "" if metrics is None else short_count(metrics.usage.total_tokens)
         cost = "" if metrics is None else "?" if metrics.cost_usd is None else short_usd(metrics.cost_usd)
         rows.append(
             [
+                *([session.name] if named else []),
                 str(item.facts.seq),
                 ago(item.committed_at, now),
                 "" if metrics is None else short_model(one_line(metrics.model)),
@@ -113,10 +130,11 @@ def _turn_table(session: Session, items: Sequence[Commit], now: datetime, look: 
             ]
         )
     available = terminal_width() or 80
-    fixed = [max(len(row[i]) for row in [*rows, [c.head for c in columns]]) for i in range(5)]
-    room = max(20, available - 2 - sum(fixed) - 2 * 5)
+    others = len(columns) - 1
+    fixed = [max(len(row[i]) for row in [*rows, [c.head for c in columns]]) for i in range(others)]
+    room = max(20, available - 2 - sum(fixed) - 2 * others)
     for row in rows:
-        row[5] = clip(row[5], room)
+        row[-1] = clip(row[-1], room)
     yield from table(columns, rows, look=look)
 
 
@@ -128,7 +146,8 @@ def _mark(item: Commit) -> str:
     return f"({facts.event or facts.kind}) "
 
 
-def _turn(session: Session, item: Commit, content: Content, look: Style) -> Iterator[str]:
+def turn_text(session: Session, item: Commit, content: Content, look: Style) -> Iterator[str]:
+    """A turn in full."""
     facts, metrics = item.facts, session.metrics(item)
     title = f"turn {facts.seq}" if facts.kind == "turn" else f"{facts.kind} {facts.seq}"
     yield look.yellow(f"── {title}  {item.oid[:12]}  {iso(item.authored_at)}  {one_line(item.author.name)}")

@@ -248,6 +248,12 @@ VERBS = (
                 "KEY",
                 choices=("name", "date", "tokens", "cost"),
             ),
+            Opt(
+                ("--by",),
+                "A line for each conversation of an agent, instead of each session.",
+                "WHAT",
+                choices=("conversation",),
+            ),
             _EVERYWHERE,
             JSON,
         ),
@@ -255,6 +261,8 @@ VERBS = (
             "One line a session: turns, when it was last used, its newest model, tokens (uncached and cached"
             " input and output together) and cost. A cost with a + is of the turns whose price is known.",
             "SESSION is a name or a pattern such as 'implement-*'.",
+            "--by conversation is of captured turns: a conversation can be in several sessions, as where its branch"
+            " was switched, and a session can hold several. 'show --conversation ID' shows one.",
             "--everywhere works outside of a repository too. Each repository is read itself; ~/.ai-sessions (or"
             " SESSION_DIR) says where they are, and has copies of the sessions of those that are out of reach.",
         ),
@@ -270,16 +278,22 @@ VERBS = (
         "Show the turns of a session: prompts, answers, tool calls, cost",
         "looking:show",
         LOOK,
-        args=(Arg("sessions", "SESSION", many=True, completes="session"),),
+        args=(_SESSIONS,),
         opts=(
             Opt(("--turn",), "Only the turn with this number, in full.", "N", kind="count"),
             Opt(("--last",), "Only the last N turns.", "N", kind="count"),
+            Opt(
+                ("--conversation",),
+                "The turns of an agent's conversation, in whichever session they are; the beginning of ID will do.",
+                "ID",
+            ),
             Opt(("--full",), "Prompts, answers and tool calls in full, instead of a line a turn."),
             JSON,
         ),
         about=(
             "Without an option: the session's totals and one line a turn, in reading order. --full, --turn and"
             " --last print what was asked and answered. Long output goes to git's pager.",
+            "--conversation needs no SESSION; with some, only turns in those are shown.",
         ),
         examples=(
             ("git ai-session show implement-auth-service", ""),

@@ -88,13 +88,13 @@ __git_ai_session_complete ()
 				arguments="command feature"
 				;;
 			list)
-				options="--active --sort --everywhere --json --help"
-				values=" --sort:name,date,tokens,cost"
+				options="--active --sort --by --everywhere --json --help"
+				values=" --sort:name,date,tokens,cost --by:conversation"
 				arguments="session..."
 				;;
 			show)
-				options="--turn --last --full --json --help"
-				values=" --turn:count --last:count"
+				options="--turn --last --conversation --full --json --help"
+				values=" --turn:count --last:count --conversation:text"
 				arguments="session..."
 				;;
 			log)
