@@ -83,6 +83,17 @@ def talk(repo: Repo, clock: Clock) -> Any:
         made = Talk(repo, service, clock)
         made.service = service  # type: ignore[attr-defined]
         yield made
+        # Left to the collector, the connection would be found open while some other test runs.
+        made.provider.close()
+
+
+def test_a_provider_that_was_closed_connects_anew(talk: Any) -> None:
+    talk.say("Plan it")
+    client = talk.provider._client
+    talk.provider.close()
+    assert client.is_closed()
+    talk.say("Go on")
+    assert talk.workspace.history.one(NAME).commits[-1].facts.seq == 2
 
 
 def test_a_run_streams_the_answer_and_commits_the_turn(repo: Repo, api: StandIn) -> None:

@@ -81,3 +81,6 @@ class Provider(Protocol):
 
     def count_tokens(self, request: Request) -> int:
         """Input tokens of ``request`` by the service's own count; raises ProviderError."""
+
+    def close(self) -> None:
+        """Ends its connections, for whoever lives on; the next request makes new ones."""

@@ -72,6 +72,11 @@ class AnthropicApi:
             )
         return self._client
 
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
     def count_tokens(self, request: Request) -> int:
         body = request.body()
         del body["max_tokens"]
