@@ -256,7 +256,7 @@ def test_the_plan() -> None:
             {"content": "Write", "status": "completed"},
             {"content": "Test", "status": "in_progress"},
         ]
-        assert codex.todos(only(case, "again").turn.native) is None
+        assert codex.todos(only(case, "again").turn.native, [{"content": "kept", "status": "pending"}]) == [{"content": "kept", "status": "pending"}]
 
 
 def test_what_was_added_while_the_model_worked_belongs_to_the_prompt(tmp_path: Path) -> None:

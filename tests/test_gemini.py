@@ -188,7 +188,7 @@ def test_the_list() -> None:
         {"content": "Write", "status": "completed"},
         {"content": "Test", "status": "in_progress"},
     ]
-    assert gemini.todos(only("edit", "again").turn.native) is None
+    assert gemini.todos(only("edit", "again").turn.native, [{"content": "kept", "status": "pending"}]) == [{"content": "kept", "status": "pending"}]
 
 
 def test_a_turn_in_the_making(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ LAYERS = {
     SOURCE: "providers agents",
     USE: (
         "workspace history accounts resume asking report savings tour links setup transfer mirroring everywhere"
-        " retention shellscripts doctor capture conversations"
+        " retention shellscripts doctor capture conversations handoff"
     ),
     SURFACE: "cli",
 }

@@ -11,8 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gitsess.agents.captured import Reader
     from gitsess.content import Content
+    from gitsess.model import JSONObject
 
 READERS = ("claude", "codex", "gemini")
 """The agents whose transcripts can be read, by the command of their sessions."""
@@ -24,11 +27,22 @@ _BY_AGENT = {"claude-code": "claude", "codex": "codex", "gemini": "gemini"}
 def with_messages(content: Content, agent: str | None) -> Content:
     """The content of a turn with the messages that its native entries stand for, where an agent is known that wrote
     them."""
-    name = _BY_AGENT.get((agent or "").partition("/")[0])
+    name = command_of((agent or "").partition("/")[0])
     if name is None or not content.native or content.messages is not None:
         return content
     found = tuple(reader(name).messages(content.native))
     return replace(content, messages=found or None)
+
+
+def command_of(agent: str) -> str | None:
+    """The command of an agent's sessions, by its name in AI-Agent without the version; None for one that has none."""
+    return _BY_AGENT.get(agent)
+
+
+def todos_after(content: Content, agent: str | None, before: Sequence[JSONObject]) -> list[JSONObject]:
+    """An agent's list as a turn left it, ``{"content", "status"}`` each; ``before`` is how the turn found it."""
+    name = command_of((agent or "").partition("/")[0])
+    return list(before) if name is None else reader(name).todos(content.native, before)
 
 
 def reader(name: str) -> Reader:

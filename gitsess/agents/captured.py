@@ -5,6 +5,7 @@ A reader is a module with ``NAME`` (the command of its sessions), ``AGENT`` (its
     read(path, position, closed=…)  → Captured, in order, one at a time
     transcripts(home, environment)  → Transcript: the history on disk
     messages(native)                → the turn's messages in Messages-API form, for whoever goes on with it
+    todos(native, before)           → the agent's list, as the turn left it
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -47,6 +48,9 @@ class Reader(Protocol):
     def read(self, path: Path, position: Position = START, *, closed: bool) -> Iterator[Captured]: ...
     def transcripts(self, home: Path, environment: Mapping[str, str]) -> Iterator[Transcript]: ...
     def messages(self, native: Mapping[str, tuple[JSONObject, ...]]) -> list[JSONObject]: ...
+    def todos(
+        self, native: Mapping[str, tuple[JSONObject, ...]], before: Sequence[JSONObject] = ()
+    ) -> list[JSONObject]: ...
 
 
 class Captured(Value):

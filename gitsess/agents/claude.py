@@ -174,6 +174,8 @@ class _Reader:
         self.seen = dict.fromkeys(str(one) for one in seen) if isinstance(seen, list) else {}
         self.since = _moment(carry.get("since"))
         self.parent = _text(carry.get("parent"))
+        # The last entry that a fork copied, until its own first one names it.
+        self.copy = _text(carry.get("copy"))
         # Whether what comes may still be a copy of a parent.
         self.copied = position.offset == 0
         self.open: _Open | None = None
@@ -210,6 +212,8 @@ class _Reader:
         if isinstance(forked, dict) or older:
             if isinstance(forked, dict):
                 self.parent = _text(forked.get("sessionId")) or self.parent
+            if is_kept(entry) and not is_side(entry):
+                self.copy = uuid
             self._remember(uuid, _answer_id(entry) if is_request(entry) else None)
             return True
         if entry["type"] != "attachment" and at is not None:
@@ -256,7 +260,7 @@ class _Reader:
 
     def _add(self, turn: _Open, entry: JSONObject, at: datetime | None) -> None:
         if is_kept(entry):
-            turn.native[MAIN].append(entry)
+            turn.native[MAIN].append(self._joined(entry))
         if is_request(entry):
             self._add_request(turn, entry, at)
             turn.happened(at)
@@ -272,6 +276,14 @@ class _Reader:
         elif entry["type"] == "user" and (has_results(entry) or is_interruption(entry)):
             turn.status = "interrupted"
             turn.happened(at)
+
+    def _joined(self, entry: JSONObject) -> JSONObject:
+        """``entry`` as it is kept: a fork's first one names the last that was copied, since what stood between them
+        is not kept, and whoever puts the two together again looks for it."""
+        if self.copy is None or is_side(entry):
+            return entry
+        copy, self.copy = self.copy, None
+        return {**entry, "parentUuid": copy}
 
     def _add_request(self, turn: _Open, entry: JSONObject, at: datetime | None) -> None:
         message = message_of(entry)
@@ -389,6 +401,8 @@ class _Reader:
             carry["since"] = self.since.isoformat()
         if self.parent is not None:
             carry["parent"] = self.parent
+        if self.copy is not None:
+            carry["copy"] = self.copy
         return Position(offset=offset, carry=carry)
 
 

@@ -256,13 +256,13 @@ def _paired(
         yield {"role": "user", "content": asked}
 
 
-def todos(native: Mapping[str, Sequence[JSONObject]], before: Sequence[Mapping[str, str]] = ()) -> list[dict[str, str]]:
+def todos(native: Mapping[str, Sequence[JSONObject]], before: Sequence[JSONObject] = ()) -> list[JSONObject]:
     """The agent's list, ``{id, content, status}`` each, as a turn left it; ``before`` is how the turn found it.
 
     The tools that work on single items name them by id alone, so that an item of an earlier turn has no content where
     ``before`` is not given.
     """
-    listed = {str(item.get("id")): dict(item) for item in before}
+    listed: dict[str, JSONObject] = {str(item.get("id")): dict(item) for item in before}
     entries = [entry for entry in native.get(MAIN, ()) if not is_side(entry)]
     done = {
         block["tool_use_id"]: entry.get("toolUseResult")
@@ -298,7 +298,7 @@ def todos(native: Mapping[str, Sequence[JSONObject]], before: Sequence[Mapping[s
     return list(listed.values())
 
 
-def _item(number: str, content: JSON, status: JSON) -> dict[str, str]:
+def _item(number: str, content: JSON, status: JSON) -> JSONObject:
     return {
         "id": number,
         "content": content if isinstance(content, str) else "",

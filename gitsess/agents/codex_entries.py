@@ -69,10 +69,10 @@ def messages(native: Mapping[str, Sequence[JSONObject]]) -> list[JSONObject]:
     return made
 
 
-def todos(native: Mapping[str, Sequence[JSONObject]]) -> list[JSONObject] | None:
+def todos(native: Mapping[str, Sequence[JSONObject]], before: Sequence[JSONObject] = ()) -> list[JSONObject]:
     """The plan as the turn left it, ``[{"content", "status"}]`` with the status pending, in_progress or completed;
-    None where the turn did not touch it."""
-    found: list[JSONObject] | None = None
+    ``before`` is how the turn found it."""
+    found = list(before)
     for entry in native.get(MAIN, ()):
         item = payload_of(entry)
         if kind_of(item) != "function_call" or item.get("name") != "update_plan":

@@ -134,10 +134,10 @@ def messages(native: Mapping[str, Sequence[JSONObject]]) -> list[JSONObject]:
     return made
 
 
-def todos(native: Mapping[str, Sequence[JSONObject]]) -> list[JSONObject] | None:
+def todos(native: Mapping[str, Sequence[JSONObject]], before: Sequence[JSONObject] = ()) -> list[JSONObject]:
     """The list as the turn left it, ``[{"content", "status"}]`` with the status pending, in_progress or completed;
-    None where the turn did not touch it."""
-    found: list[JSONObject] | None = None
+    ``before`` is how the turn found it."""
+    found = list(before)
     for entry in native.get(MAIN, ()):
         for call in _objects(entry.get("toolCalls")):
             given = call.get("args")

@@ -235,6 +235,45 @@ VERBS = (
         examples=(('echo \'{"prompt":"Why?","response":"So."}\' | git ai-session record ask login', ""),),
     ),
     Verb(
+        "resume",
+        "Hand a captured conversation back to its agent, or on to another one",
+        "returning:resume",
+        WORK,
+        args=(Arg("session", "SESSION", completes="session"),),
+        opts=(
+            Opt(("--conversation",), "This one, by the beginning of its id, and not that of the newest turn.", "ID"),
+            Opt(
+                ("--for",),
+                "The agent that is to go on; one that did not have the conversation is given what was said.",
+                "AGENT",
+                choices=("claude", "codex", "gemini", "opencode"),
+            ),
+            Opt(("--as-prompt",), "Print what was said, as a prompt to go on from."),
+            Opt(
+                ("--max-tokens",),
+                "How long that prompt may be: 8000 where nothing is said. The newest turns are told first.",
+                "N",
+                kind="count",
+            ),
+            Opt(("--exec",), "Start the agent, instead of printing how."),
+            JSON,
+        ),
+        about=(
+            "Puts the transcript of the conversation where its agent looks for it, made of the entries that the turns"
+            " hold, and prints the command that goes on with it: also on a machine, or in a clone, where the agent has"
+            " never heard of it. A transcript that the agent has already stays as it is, unless it only lacks turns;"
+            " one that has turns of its own and lacks some is left alone, with exit code 3.",
+            "What was redacted when the turns were recorded stays redacted. Turns that follow go to the session again:"
+            " where they would go elsewhere by themselves, the command says so with AI_SESSION.",
+            "'run' goes on with every session through the API, whatever agent wrote it.",
+        ),
+        examples=(
+            ("git ai-session resume claude-main", ""),
+            ("git ai-session resume claude-main --exec", ""),
+            ('codex "$(git ai-session resume claude-main --as-prompt)"', ""),
+        ),
+    ),
+    Verb(
         "list",
         "List the sessions",
         "looking:list_sessions",

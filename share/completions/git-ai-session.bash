@@ -87,6 +87,11 @@ __git_ai_session_complete ()
 				values=""
 				arguments="command feature"
 				;;
+			resume)
+				options="--conversation --for --as-prompt --max-tokens --exec --json --help"
+				values=" --conversation:text --for:claude,codex,gemini,opencode --max-tokens:count"
+				arguments="session"
+				;;
 			list)
 				options="--active --sort --by --everywhere --json --help"
 				values=" --sort:name,date,tokens,cost --by:conversation"
@@ -168,7 +173,7 @@ __git_ai_session_complete ()
 			__git_ai_session_offer $options
 		fi
 	elif [[ -z $verb ]]; then
-		__git_ai_session_offer init run use record list show log stats export import clean scripts doctor drain demo completion
+		__git_ai_session_offer init run use record resume list show log stats export import clean scripts doctor drain demo completion
 	else
 		for word in $arguments; do
 			kind=${word%"..."}

@@ -126,6 +126,16 @@ complete -c git-ai-session -n '__git_ai_session_verb record' -s h -l help -d 'Sh
 complete -c git-ai-session -n '__git_ai_session_at record 0' -a '(__git_ai_session_commands)' -d 'command'
 complete -c git-ai-session -n '__git_ai_session_at record 1' -a '(__git_ai_session_features)' -d 'feature'
 
+complete -c git-ai-session -n __git_ai_session_needs_verb -a resume -d 'Hand a captured conversation back to its agent, or on to another one'
+complete -c git-ai-session -n '__git_ai_session_verb resume' -l conversation -x -d 'This one, by the beginning of its id, and not that of the newest turn'
+complete -c git-ai-session -n '__git_ai_session_verb resume' -l for -x -a 'claude codex gemini opencode' -d 'The agent that is to go on; one that did not have the conversation is given what was said'
+complete -c git-ai-session -n '__git_ai_session_verb resume' -l as-prompt -d 'Print what was said, as a prompt to go on from'
+complete -c git-ai-session -n '__git_ai_session_verb resume' -l max-tokens -x -d 'How long that prompt may be: 8000 where nothing is said'
+complete -c git-ai-session -n '__git_ai_session_verb resume' -l exec -d 'Start the agent, instead of printing how'
+complete -c git-ai-session -n '__git_ai_session_verb resume' -l json -d 'Print the same values as JSON'
+complete -c git-ai-session -n '__git_ai_session_verb resume' -s h -l help -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at resume 0 --conversation --for --max-tokens' -a '(__git_ai_session_names)' -d 'session'
+
 complete -c git-ai-session -n __git_ai_session_needs_verb -a list -d 'List the sessions'
 complete -c git-ai-session -n '__git_ai_session_verb list' -l active -d 'Only sessions used in the last 30 days'
 complete -c git-ai-session -n '__git_ai_session_verb list' -l sort -x -a 'name date tokens cost' -d 'Order: name, date (newest first), tokens or cost (most first)'
