@@ -105,7 +105,7 @@ def test_what_the_agent_counted_is_read(name: str) -> None:
     served = [s for s in json.loads((path.parent / "served.json").read_text()) if s["id"] not in forks]
     reported = claude.reported(path)
     assert reported is not None
-    assert reported.cost_usd > 0
+    assert (reported.cost_usd or 0) > 0
     assert sum(reported.usage.values(), TokenUsage()) == sum((turns.usage_of(s["usage"]) for s in served), TokenUsage())
 
 
@@ -122,7 +122,10 @@ def test_a_fork_goes_on_counting_from_its_parent() -> None:
     fork = claude.reported(other)
     assert parent is not None
     assert fork is not None
+    assert parent.cost_usd is not None
+    assert fork.cost_usd is not None
     assert fork.cost_usd > parent.cost_usd
+    assert (parent.inherited, fork.inherited) == (False, True)
 
 
 # --- turns ----------------------------------------------------------------------------------------------------

@@ -91,7 +91,8 @@ def test_the_rollouts_own_total_is_the_sum_of_its_requests(path: Path) -> None:
     found = [one.turn for one in codex.read(path, closed=True)]
     own = [replace(turn, requests=tuple(r for r in turn.requests if "subagent" not in r)) for turn in found]
     if found:
-        assert (codex.reported(path) or 0) == used(own).total_tokens
+        reported = codex.reported(path)
+        assert (0 if reported is None else reported.tokens) == used(own).total_tokens
 
 
 def test_statuses_and_answers() -> None:
@@ -256,7 +257,9 @@ def test_the_plan() -> None:
             {"content": "Write", "status": "completed"},
             {"content": "Test", "status": "in_progress"},
         ]
-        assert codex.todos(only(case, "again").turn.native, [{"content": "kept", "status": "pending"}]) == [{"content": "kept", "status": "pending"}]
+        assert codex.todos(only(case, "again").turn.native, [{"content": "kept", "status": "pending"}]) == [
+            {"content": "kept", "status": "pending"}
+        ]
 
 
 def test_what_was_added_while_the_model_worked_belongs_to_the_prompt(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ A reader is a module with ``NAME`` (the command of its sessions), ``AGENT`` (its
     transcripts(home, environment)  → Transcript: the history on disk
     messages(native)                → the turn's messages in Messages-API form, for whoever goes on with it
     todos(native, before)           → the agent's list, as the turn left it
+    reported(path)                  → what the agent itself counted of a conversation
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Protocol
 
 from gitsess import strictjson
 from gitsess.errors import FormatError, NotFound, StoreError
-from gitsess.model import JSON, JSONObject, TurnId
+from gitsess.model import JSON, JSONObject, TokenUsage, TurnId
 from gitsess.turns import Turn
 from gitsess.values import Value
 
@@ -51,6 +53,7 @@ class Reader(Protocol):
     def todos(
         self, native: Mapping[str, tuple[JSONObject, ...]], before: Sequence[JSONObject] = ()
     ) -> list[JSONObject]: ...
+    def reported(self, path: Path) -> Reported | None: ...
 
 
 class Captured(Value):
@@ -72,6 +75,19 @@ class Transcript(Value):
     path: Path
     project: str | None
     modified: float
+
+
+class Reported(Value):
+    """What an agent itself counted of a conversation. ``tokens``: all of them, cached ones too; ``usage`` and
+    ``costs_usd`` by model, where it tells models apart. ``subagents``: whether theirs are in it; ``inherited``:
+    whether those of the conversation are that it was forked from."""
+
+    tokens: int
+    cost_usd: Decimal | None = None
+    usage: Mapping[str, TokenUsage] = MappingProxyType({})
+    costs_usd: Mapping[str, Decimal] = MappingProxyType({})
+    subagents: bool = True
+    inherited: bool = False
 
 
 def turn_id_of(agent: str, conversation: str, prompt: str) -> TurnId:

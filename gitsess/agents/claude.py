@@ -29,7 +29,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from gitsess.agents.captured import START, Captured, Line, Position, Transcript, lines, turn_id_of
+from gitsess.agents.captured import START, Captured, Line, Position, Reported, Transcript, lines, turn_id_of
 from gitsess.agents.claude_entries import (
     MAIN,
     MAX_TOKENS,
@@ -54,9 +54,8 @@ from gitsess.errors import GitsessError
 from gitsess.model import JSON, JSONObject, TokenUsage
 from gitsess.text import iso
 from gitsess.turns import Turn
-from gitsess.values import Value
 
-__all__ = ["AGENT", "NAME", "Reported", "messages", "read", "reported", "todos", "transcripts", "waiting"]
+__all__ = ["AGENT", "NAME", "messages", "read", "reported", "todos", "transcripts", "waiting"]
 
 NAME = "claude"
 AGENT = "claude-code"
@@ -74,13 +73,6 @@ _MARK = 256
 _LOOKED_AT = 50
 """Lines among which the folder of a conversation is looked for."""
 _MILLISECOND = timedelta(milliseconds=1)
-
-
-class Reported(Value):
-    """What the agent counted since the conversation began; a fork goes on counting from its parent's."""
-
-    cost_usd: Decimal
-    usage: Mapping[str, TokenUsage]
 
 
 def read(path: Path, position: Position = START, *, closed: bool) -> Iterator[Captured]:
@@ -117,15 +109,18 @@ def transcripts(home: Path, environment: Mapping[str, str]) -> Iterator[Transcri
 
 
 def reported(path: Path) -> Reported | None:
-    """What the agent counted for a conversation; None where it wrote nothing of it, as 2.1.197 does."""
+    """What the agent counted for a conversation; None where it wrote nothing of it, as 2.1.197 does. A fork goes on
+    counting from its parent's."""
     last: JSONObject = {}
+    reader = _Reader(path, START)
     for line in lines(path, 0):
+        reader.take(line)
         if line.value.get("type") == "cost-state":
             last = line.value
-    cost, models = last.get("totalCostUSD"), last.get("modelUsage")
-    if isinstance(cost, bool) or not isinstance(cost, int | float) or not 0 <= cost < 10**9:
+    cost, models = _usd(last.get("totalCostUSD")), last.get("modelUsage")
+    if cost is None:
         return None
-    usage = {}
+    usage, costs = {}, {}
     for model, counted in models.items() if isinstance(models, dict) else ():
         if isinstance(counted, dict):
             usage[model] = TokenUsage(
@@ -135,7 +130,16 @@ def reported(path: Path) -> Reported | None:
                 cache_write_tokens=_number(counted.get("cacheCreationInputTokens")),
                 cache_write_1h_tokens=_number(counted.get("cacheCreationEphemeral1hInputTokens")),
             )
-    return Reported(cost_usd=Decimal(repr(cost)), usage=usage)
+            if (price := _usd(counted.get("costUSD"))) is not None:
+                costs[model] = price
+    tokens = sum(one.total_tokens for one in usage.values())
+    return Reported(tokens=tokens, cost_usd=cost, usage=usage, costs_usd=costs, inherited=reader.forked)
+
+
+def _usd(value: JSON) -> Decimal | None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 10**9:
+        return None
+    return Decimal(repr(value))
 
 
 class _Open:
@@ -178,6 +182,7 @@ class _Reader:
         self.copy = _text(carry.get("copy"))
         # Whether what comes may still be a copy of a parent.
         self.copied = position.offset == 0
+        self.forked = False
         self.open: _Open | None = None
 
     def take(self, line: Line) -> Captured | None:
@@ -215,6 +220,7 @@ class _Reader:
             if is_kept(entry) and not is_side(entry):
                 self.copy = uuid
             self._remember(uuid, _answer_id(entry) if is_request(entry) else None)
+            self.forked = True
             return True
         if entry["type"] != "attachment" and at is not None:
             self.copied = False

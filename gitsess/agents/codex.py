@@ -34,7 +34,18 @@ from typing import Self
 
 from gitsess import strictjson
 from gitsess.agents import codex_entries as rollout
-from gitsess.agents.captured import START, Captured, Line, Position, Transcript, lines, moment, text_at, turn_id_of
+from gitsess.agents.captured import (
+    START,
+    Captured,
+    Line,
+    Position,
+    Reported,
+    Transcript,
+    lines,
+    moment,
+    text_at,
+    turn_id_of,
+)
 from gitsess.agents.codex_entries import messages as messages
 from gitsess.agents.codex_entries import todos as todos
 from gitsess.errors import FormatError, NotFound, StoreError
@@ -112,9 +123,9 @@ def transcripts(home: Path, environment: Mapping[str, str]) -> Iterator[Transcri
                     yield Transcript(path=path, project=text_at(meta, "cwd"), modified=modified)
 
 
-def reported(path: Path) -> int | None:
-    """What a rollout's own running totals say that its thread used, in tokens, subagents not among them; None where
-    they say nothing. What was inherited from a parent is taken off."""
+def reported(path: Path) -> Reported | None:
+    """What a rollout's own running totals say that its thread used, subagents not among them; None where they say
+    nothing. What was inherited from a parent is taken off."""
     state = _State.of({}, path)
     used: int | None = None
     for line in lines(path, 0):
@@ -128,7 +139,7 @@ def reported(path: Path) -> int | None:
         known = before is not None and before[-1] <= state.total[-1] and last != state.total
         grown = state.total[-1] - before[-1] if known and before is not None else last[-1] if last else 0
         used = (used or 0) + grown
-    return used
+    return None if used is None else Reported(tokens=used, subagents=False)
 
 
 @dataclass(kw_only=True)

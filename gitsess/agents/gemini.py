@@ -29,6 +29,7 @@ from gitsess.agents.captured import (
     START,
     Captured,
     Position,
+    Reported,
     Transcript,
     add_blocks,
     lines,
@@ -103,6 +104,11 @@ def transcripts(home: Path, environment: Mapping[str, str]) -> Iterator[Transcri
                     except OSError:
                         continue
                     yield Transcript(path=path, project=_project(path), modified=modified)
+
+
+def reported(path: Path) -> Reported | None:
+    """None: Gemini CLI keeps no total of its own with a chat."""
+    return None
 
 
 def messages(native: Mapping[str, Sequence[JSONObject]]) -> list[JSONObject]:

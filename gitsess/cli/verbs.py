@@ -537,6 +537,10 @@ VERBS = (
         KEEP,
         opts=(
             Opt(("--fix",), "Mend what can be mended without a doubt; nothing that was recorded is lost by it."),
+            Opt(
+                ("--accounting",),
+                "Compare each conversation with what its agent counted itself, and name every difference.",
+            ),
             JSON,
         ),
         about=(
@@ -544,12 +548,17 @@ VERBS = (
             " of every turn; at what is derived from them: the copies in ~/.ai-sessions (or SESSION_DIR), the index,"
             " the notes on commits; and at what lies around them: locks that were left behind, turns in the spool,"
             " the hook, permissions, remotes that carry sessions unasked.",
+            "--accounting does this instead: it reads the agents' transcripts that are on this machine, and says how"
+            " the recorded tokens and cost of a conversation differ from the agent's own total, and why: an agent"
+            " counts requests that it writes down nowhere, and a fork goes on counting from its parent's. The exit"
+            " code is 1 where turns are missing, or where no reason is known.",
             "A finding is one line: what is wrong, and what to do. The exit code is 1 where something is wrong, or is"
             " still wrong after --fix. Without --fix nothing is changed.",
         ),
         examples=(
             ("git ai-session doctor", ""),
             ("git ai-session doctor --fix", ""),
+            ("git ai-session doctor --accounting", ""),
         ),
     ),
     Verb(

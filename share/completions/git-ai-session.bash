@@ -133,7 +133,7 @@ __git_ai_session_complete ()
 				arguments="install,run text..."
 				;;
 			doctor)
-				options="--fix --json --help"
+				options="--fix --accounting --json --help"
 				values=""
 				arguments=""
 				;;

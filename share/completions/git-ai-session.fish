@@ -201,6 +201,7 @@ complete -c git-ai-session -n '__git_ai_session_at scripts 0' -a 'install run' -
 
 complete -c git-ai-session -n __git_ai_session_needs_verb -a doctor -d 'Check everything, and mend what can be mended'
 complete -c git-ai-session -n '__git_ai_session_verb doctor' -l fix -d 'Mend what can be mended without a doubt; nothing that was recorded is lost by it'
+complete -c git-ai-session -n '__git_ai_session_verb doctor' -l accounting -d 'Compare each conversation with what its agent counted itself, and name every difference'
 complete -c git-ai-session -n '__git_ai_session_verb doctor' -l json -d 'Print the same values as JSON'
 complete -c git-ai-session -n '__git_ai_session_verb doctor' -s h -l help -d 'Show this help'
 
