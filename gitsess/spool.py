@@ -70,12 +70,14 @@ class Made(Value):
 
 
 class Event(Value):
-    """What an agent told its hook: ``at`` when, ``enabled`` whether turns are to be captured, ``body`` its words."""
+    """What an agent told its hook: ``at`` when, ``enabled`` whether turns are to be captured, ``body`` its words;
+    ``home`` is the folder that Codex was told to keep its own in."""
 
     path: Path
     agent: str
     enabled: bool
     session: SessionName | None
+    home: str | None
     at: datetime
     body: JSONObject
 
@@ -171,6 +173,7 @@ class Spool:
             agent=found["agent"],
             enabled=found.get("use") != "false",
             session=SessionName(session) if is_valid(session) else None,
+            home=found.get("home") or None,
             at=at,
             body=body,
         )

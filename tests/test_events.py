@@ -9,9 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from gitsess.agents.captured import turn_id_of
 from gitsess.capture import wiring
 from gitsess.cli.shipped import hooks_dir
 from gitsess.spool import EVENT_SUFFIX
-from tests.agents.loopback import Loopback, Said
 from tests.conftest import PROGRAM, Repo
 
 SHELLS = [shell for shell in ("dash", "bash", "busybox", "zsh") if shutil.which(shell)]
@@ -178,6 +176,7 @@ def test_the_hook_leaves_an_event_and_starts_the_drain_there(shell: str, repo: R
     script = wiring.install_script(str(state), TEMPLATE, [str(program)])
     words = ["busybox", "sh"] if shell == "busybox" else [shell]
     environment = {**os.environ, "AI_SESSION": "plan-x", "GIT_WORK_TREE": "/elsewhere", "GIT_DIR": "/elsewhere"}
+    environment["CODEX_HOME"] = "/a home"
     done = subprocess.run(
         [*words, str(script), "claude"],
         input=b'{"a": "\\n"}\n',
@@ -189,13 +188,29 @@ def test_the_hook_leaves_an_event_and_starts_the_drain_there(shell: str, repo: R
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     (event,) = (state / "spool").iterdir()
     assert event.suffix == EVENT_SUFFIX
-    assert event.read_text() == 'agent claude\nuse true\nsession plan-x\n\n{"a": "\\n"}\n'
+    assert event.read_text() == 'agent claude\nuse true\nsession plan-x\nhome /a home\n\n{"a": "\\n"}\n'
     assert (event.stat().st_mode & 0o777, event.parent.stat().st_mode & 0o777) == (0o600, 0o700)
     for _ in range(600):
         if seen.exists():
             break
         time.sleep(0.05)
     assert seen.read_text() == f"drain {repo.path}/.git 0022"
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_an_event_that_is_an_argument(shell: str, captures: Captures) -> None:
+    """It is taken as it is, of any length that a system takes, and standard input is left alone: it is not ours."""
+    words = ["busybox", "sh"] if shell == "busybox" else [shell]
+    event = '{"a": "%s \\n $x `y` ' + "x" * 100_000 + '"}'
+    reading, writing = os.pipe()
+    environment = {**os.environ, "CODEX_HOME": "one\ntwo"}
+    command = [*words, str(captures.script), "codex", event]
+    done = subprocess.run(command, stdin=reading, env=environment, capture_output=True, timeout=60, check=False)
+    os.close(reading)
+    os.close(writing)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    (found,) = captures.spool.iterdir()
+    assert found.read_text() == f"agent codex\nuse true\nsession \nhome \n\n{event}"
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -221,7 +236,9 @@ def test_whatever_is_broken_the_agent_is_neither_failed_nor_kept(shell: str, bro
         shutil.rmtree(captures.repo.path)
     else:
         script.write_text(script.read_text().replace("/bin/true", "/nowhere/git-ai-session"))
-    command = wiring.command("claude", "local", str(captures.state)).replace(str(captures.script), str(script))
+    command = wiring.words_of("claude", "local", str(captures.state), plugin="").replace(
+        str(captures.script), str(script)
+    )
     process = subprocess.Popen(
         [*words, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
     )
@@ -251,7 +268,7 @@ def test_the_hook_without_a_standard_input(captures: Captures) -> None:
 @pytest.mark.parametrize("scope", ["shared", "user"])
 def test_the_command_for_all_finds_the_repository_or_nothing(scope: str, captures: Captures, tmp_path: Path) -> None:
     """One text for every clone: in a repository with the script it is run, elsewhere nothing happens."""
-    command = wiring.command("claude", scope, "/not/used")
+    command = wiring.words_of("claude", scope, "/not/used", plugin="")
     for folder, count in ((tmp_path, 0), (captures.repo.path, 1)):
         done = subprocess.run(
             ["sh", "-c", command], cwd=folder, input=b"{}", capture_output=True, timeout=60, check=False
@@ -687,83 +704,4 @@ def test_a_drain_that_is_killed_anywhere_loses_and_doubles_nothing(captures: Cap
             break
         killed += 1
     assert killed > 10
-    repo.fsck()
-
-
-# The real program
-
-
-@pytest.fixture
-def real(repo: Repo, tmp_path: Path) -> Iterator[tuple[str, Loopback, dict[str, str]]]:
-    """Claude Code, and a service on loopback that has it edit a file and commit it."""
-    program = shutil.which("claude")
-    if program is None:
-        pytest.skip("claude is not on PATH: the real Claude Code is not tried")
-
-    def tool(number: int, name: str, **given: Any) -> Said:
-        return Said(content=({"type": "tool_use", "id": f"toolu_{number}", "name": name, "input": given},))
-
-    def script(body: Mapping[str, Any], number: int) -> Said:
-        if not body.get("tools"):
-            return Said(content=({"type": "text", "text": "An aside."},), kind="aside")
-        results = sum(
-            block.get("type") == "tool_result"
-            for message in body["messages"]
-            if isinstance(message["content"], list)
-            for block in message["content"]
-        )
-        if results == 0:
-            return tool(number, "Write", file_path=str(repo.path / "hello.txt"), content="hello\n")
-        if results == 1:
-            return tool(number, "Bash", command="git add -A && git commit -qm agent", description="Commit")
-        return Said(content=({"type": "text", "text": "It is committed."},))
-
-    with Loopback(script=script) as service:
-        environment = {
-            "CLAUDE_CONFIG_DIR": str(tmp_path / "claude"),
-            "ANTHROPIC_BASE_URL": service.url,
-            "ANTHROPIC_API_KEY": "dummy",
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        }
-        yield program, service, environment
-
-
-def served_tokens(served: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """The sums of what was served, in the words of ``list --json``."""
-    keys = {
-        "input_tokens": "input_tokens",
-        "output_tokens": "output_tokens",
-        "cache_read_tokens": "cache_read_input_tokens",
-        "cache_write_tokens": "cache_creation_input_tokens",
-    }
-    return {ours: sum(one["usage"][theirs] for one in served) for ours, theirs in keys.items()}
-
-
-def test_the_real_claude_code_is_captured(repo: Repo, real: tuple[str, Loopback, dict[str, str]]) -> None:
-    """After ``init`` its turn is in the ledger with the tokens that were served, and the note is on its commit."""
-    program, service, environment = real
-    repo.ai("init", "--agent", "claude")
-    (repo.path / ".git/info/exclude").write_text(".claude\n")
-    words = ["-p", "Write and commit", "--output-format", "json", "--permission-mode", "acceptEdits"]
-    done = subprocess.run(
-        [program, *words, "--allowedTools", "Bash(git:*)", "Write"],
-        cwd=repo.path,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=240,
-        check=False,
-    )
-    assert done.returncode == 0, (done.stdout, done.stderr)
-    repo.ai("drain", "--wait")
-    (found,) = repo.ai("list", "--json").json
-    served = [one for one in service.served if one["kind"] == "turn"]
-    assert (found["session"], found["turns"]) == ("claude-main", 1)
-    assert {key: found[key] for key in served_tokens(served)} == served_tokens(served)
-    made = repo.git("rev-parse", "HEAD")
-    assert repo.git("log", "-1", "--format=%s") == "agent"
-    (turn,) = (item for item in repo.session("claude-main").commits if item.facts.kind == "turn")
-    assert turn.facts.commits == (made,)
-    assert Decimal(found["cost_usd"] or 0) >= 0
-    assert note(repo, made).startswith("claude-main turn 1: ")
     repo.fsck()

@@ -45,11 +45,13 @@ REACHES = {
 # Where a package that is slow to import, or a part of the world, is met; nowhere else.
 ROOMS = {
     "pygit2": "store",
+    "tomlkit": "capture.wiring",
     "anthropic": "providers",
     "click": "cli",
     "rich": "cli",
     "genai_prices": "pricing",
-    "sqlite3": "index",
+    # The index is our own; the other one is what an agent keeps its history in.
+    "sqlite3": "index agents.opencode",
     "subprocess": "gitcli cli.output",
 }
 

@@ -6,12 +6,14 @@ import json
 import os
 import stat
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gitsess.capture import wiring
+from gitsess.capture.wiring import hooks
 from tests.conftest import Repo
 
 LOCAL, SHARED = ".claude/settings.local.json", ".claude/settings.json"
@@ -257,8 +259,8 @@ def test_what_was_kept_may_be_damaged(repo: Repo) -> None:
 def test_the_command_has_no_word_that_a_path_could_change() -> None:
     """Whatever the folder is called, the command is one of ours and the shell takes the path as it is."""
     for name in ("/a b", "/it's", '/"$(touch x)"', "/ünï", "/# gitsess"):
-        words = wiring.command("claude", "local", name)
-        assert wiring._is_ours({"command": words})
+        words = wiring.words_of("claude", "local", name, plugin="")
+        assert hooks.is_ours({"command": words})
         done = subprocess.run(
             ["sh", "-c", words.replace('if [ -x "$a" ]', 'printf %s "$a"; if false')],
             input=b"",
@@ -266,3 +268,196 @@ def test_the_command_has_no_word_that_a_path_could_change() -> None:
             check=False,
         )
         assert done.stdout.decode() == f"{name}/agent"
+
+
+# Gemini CLI
+
+
+GEMINI = ".gemini/settings.json"
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_geminis_settings_are_kept_and_come_back_to_the_byte(kind: str, repo: Repo) -> None:
+    """Its one file a repository is for committing: our command finds the repository, and names no path."""
+    before = put(repo.path / GEMINI, TEXTS[kind])
+    out = repo.ai("init", "--agent", "gemini").out
+    found = json.loads((repo.path / GEMINI).read_text(encoding="utf-8-sig"))["hooks"]
+    for event in ("BeforeAgent", "AfterAgent", "SessionEnd"):
+        (group,) = (group for group in found[event] if group.get("hooks", [{}])[0].get("name") == "gitsess")
+        (entry,) = group["hooks"]
+        assert (group["matcher"], entry["timeout"]) == ("*", 10_000)
+        assert str(repo.path) not in entry["command"]
+    assert "who has no gitsess, or did not run init, is not disturbed by them" in out
+    assert "its turns go to gemini-main" in out
+    after = (repo.path / GEMINI).read_bytes()
+    repo.ai("init", "--agent", "gemini", "--shared")
+    assert (repo.path / GEMINI).read_bytes() == after
+    repo.ai("init", "--undo")
+    assert (repo.path / GEMINI).read_bytes() == before
+
+
+def test_ones_own_gemini_settings(repo: Repo, tmp_path: Path) -> None:
+    """With --user they are below the home folder, or where Gemini CLI is told that its home is."""
+    repo.ai("init", "--agent", "gemini", "--user")
+    assert (Path(os.environ["HOME"]) / GEMINI).exists()
+    repo.environment["GEMINI_CLI_HOME"] = str(tmp_path)
+    repo.ai("init", "--agent", "gemini", "--user")
+    assert (tmp_path / GEMINI).exists()
+    repo.ai("init", "--undo", "--user")
+    assert not (tmp_path / ".gemini").exists()
+    assert not (repo.path / ".gemini").exists()
+
+
+# Codex
+
+
+CONFIGS = {
+    "none": None,
+    "nothing": "",
+    "tables": '# mine\nmodel = "x" # y\n\n[features]\napps = false\n\n[profiles."a b"]\nnotify = 1\n',
+    "one line": 'model = "x"\nnotify = ["say", "it\'s \\"done\\""] # tell me\n[a]\nb = 1\n',
+    "many lines": "notify = [\n  'say', # first\n  'done',\n]\n\n\n[a]\nb = [1,\n 2]",
+    "CRLF": 'model = "x"\r\nnotify = ["say"]\r\n[a]\r\nb = 1\r\n',
+    "dotted": 'notify = ["say"]\na.b = 1\na."c.d" = """x\ny"""\nünï = 1\n'.replace("ünï", '"ünï"'),
+}
+
+
+@pytest.fixture
+def config() -> Path:
+    return Path(os.environ["HOME"]) / ".codex/config.toml"
+
+
+@pytest.mark.parametrize("kind", CONFIGS)
+def test_codex_is_told_whom_to_tell(kind: str, repo: Repo, config: Path) -> None:
+    """Ours stands before what was there; all else is as it was, and comes back to the byte."""
+    text = CONFIGS[kind]
+    before = None if text is None else put(config, text)
+    old = tomllib.loads((text or "").replace("\r\n", "\n"))
+    out = repo.ai("init", "--agent", "codex").out
+    after = config.read_bytes()
+    found = tomllib.loads(after.decode().replace("\r\n", "\n"))
+    assert found["notify"][:2] == ["sh", "-c"]
+    assert found["notify"][4:] == old.get("notify", [])
+    assert {**found, "notify": 0} == {**old, "notify": 0}
+    assert f"Codex tells of its turns, by the notify of {config}\n" in out
+    assert "it does nothing in repositories where init --agent was not run" in out
+    if kind == "CRLF":
+        assert after.count(b"\n") == after.count(b"\r\n")
+    repo.ai("init", "--agent", "codex")
+    assert config.read_bytes() == after
+    out = repo.ai("init", "--undo").out
+    assert config.read_bytes() == after
+    assert "Codex tells nothing of this repository any more; 'init --undo --user'" in out
+    repo.ai("init", "--undo", "--user")
+    assert (config.read_bytes() if config.exists() else None) == before
+
+
+@pytest.mark.parametrize("chained", [[], ["say", "a b", "$x"]])
+def test_only_ours_is_taken_out_of_a_changed_configuration(chained: list[str], repo: Repo, config: Path) -> None:
+    """What others changed since then stays, and so does the program that was there before ours."""
+    put(config, f"notify = {json.dumps(chained)}\n" if chained else 'model = "x"\n')
+    repo.ai("init", "--agent", "codex")
+    config.write_text(config.read_text() + "[new]\nkey = 1 # kept\n")
+    assert "tells nothing any more; other changes were kept" in repo.ai("init", "--undo", "--user").out
+    found = tomllib.loads(config.read_text())
+    assert found.get("notify", []) == chained
+    assert found["new"] == {"key": 1}
+    assert "# kept" in config.read_text()
+
+
+@pytest.mark.parametrize("text", ["notify = [", 'notify = "say"', "notify = [1]", "\udcff", "a = 1\na = 2\n"])
+def test_a_configuration_that_codex_would_not_read_is_left_alone(text: str, repo: Repo, config: Path) -> None:
+    """One line says so, and not a byte is changed."""
+    before = put(config, text)
+    ran = repo.ai("init", "--agent", "codex", code=1)
+    assert ran.err.startswith("error: ")
+    assert ran.err.endswith("nothing was changed\n")
+    assert ran.err.count("\n") == 1
+    assert config.read_bytes() == before
+
+
+def test_the_notify_runs_what_was_there_before(repo: Repo, config: Path, tmp_path: Path) -> None:
+    """With the same event, whether there is a repository or not; both get it, and nothing is printed."""
+    told = tmp_path / "told"
+    before = json.dumps(["sh", "-c", f'printf %s, "$@" >>{told}', "x", "a b"])
+    put(config, f"notify = {before}\n")
+    repo.ai("init", "--agent", "codex")
+    words = tomllib.loads(config.read_text())["notify"]
+    script = repo.path / ".git/ai-sessions/agent"
+    script.write_text(f'#!/bin/sh\nprintf "%s;" "$@" >>{told}\n')
+    event = json.dumps(
+        {
+            "type": "agent-turn-complete",
+            "cwd": str(repo.path),
+            "input-messages": ['"cwd":"/else" it\'s $(touch x) `y`'],
+        },
+        separators=(",", ":"),
+    )
+    other = event.replace(str(repo.path), str(tmp_path))
+    for given in (event, other, "{}", ""):
+        done = subprocess.run([*words, given], cwd="/", capture_output=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert told.read_text() == f"codex;{event};" + "".join(f"a b,{given}," for given in (event, other, "{}", ""))
+
+
+def test_codex_has_no_settings_for_sharing(repo: Repo, config: Path) -> None:
+    """What cannot be is refused where it was asked for, with a reason."""
+    assert "no --shared" in repo.ai("init", "--agent", "codex", "--shared", code=2).err
+    assert "no --shared" in repo.ai("init", "--agent", "opencode", "--shared", code=2).err
+    assert not config.exists()
+
+
+# opencode
+
+
+PLUGIN = ".opencode/plugins/gitsess.js"
+
+
+def test_opencodes_plugin(repo: Repo) -> None:
+    """The plugin as it is shipped, with the path of the script; nothing is left of it once it is taken back."""
+    out = repo.ai("init", "--agent", "opencode").out
+    text = (repo.path / PLUGIN).read_text()
+    assert f"const SCRIPT = {json.dumps(str(repo.path / '.git/ai-sessions/agent'))}\n" in text
+    assert "@SCRIPT@" not in text
+    assert f"opencode tells of its turns, by the plugin {repo.path / PLUGIN}\n  do not commit that file" in out
+    assert repo.ai("init", "--agent", "opencode", "--json").json["agents"][0]["action"] == "unchanged"
+    repo.ai("init", "--undo")
+    assert not (repo.path / ".opencode").exists()
+
+
+def test_a_plugin_of_somebody_else_is_left_alone(repo: Repo) -> None:
+    """A file of that name is not ours to change; an older one of ours is brought up to date."""
+    before = put(repo.path / PLUGIN, "export const Mine = 1\n")
+    assert "is not a plugin of gitsess" in repo.ai("init", "--agent", "opencode", code=1).err
+    repo.ai("init", "--undo")
+    assert (repo.path / PLUGIN).read_bytes() == before
+    put(repo.path / PLUGIN, "// gitsess agent 0: older\n")
+    repo.ai("init", "--agent", "opencode")
+    assert "gitsess agent 1" in (repo.path / PLUGIN).read_text()
+    (repo.path / PLUGIN).write_text((repo.path / PLUGIN).read_text() + "// changed\n")
+    repo.ai("init", "--undo")
+    assert not (repo.path / PLUGIN).exists()
+
+
+def test_ones_own_plugin_finds_the_repository(repo: Repo) -> None:
+    """With --user it is in the person's folder, and names no repository."""
+    repo.ai("init", "--agent", "opencode", "--user")
+    path = Path(os.environ["HOME"]) / ".config/opencode/plugins/gitsess.js"
+    assert 'const SCRIPT = ""\n' in path.read_text()
+    repo.ai("init", "--undo", "--user")
+    assert not path.exists()
+
+
+def test_agents_are_wired_together(repo: Repo, config: Path) -> None:
+    """Several in one go, each where its settings are, and one line says where all of their turns go."""
+    words = [word for name in ("claude", "codex", "gemini", "opencode") for word in ("--agent", name)]
+    out = repo.ai("init", *words).out
+    assert out.endswith(
+        "their turns go to claude-main, codex-main, gemini-main, opencode-main while main is checked out;"
+        " 'git ai-session use' chooses another session\n"
+    )
+    for path in (repo.path / LOCAL, config, repo.path / GEMINI, repo.path / PLUGIN):
+        assert path.exists()
+    repo.ai("init", "--undo", "--user")
+    for path in (repo.path / ".claude", config, repo.path / ".gemini", repo.path / ".opencode"):
+        assert not path.exists()

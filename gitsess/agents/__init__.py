@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from gitsess.content import Content
     from gitsess.model import JSONObject
 
-READERS = ("claude", "codex", "gemini")
+READERS = ("claude", "codex", "gemini", "opencode")
 """The agents whose transcripts can be read, by the command of their sessions."""
 
 
-_BY_AGENT = {"claude-code": "claude", "codex": "codex", "gemini": "gemini"}
+_BY_AGENT = {"claude-code": "claude", "codex": "codex", "gemini": "gemini", "opencode": "opencode"}
 
 
 def with_messages(content: Content, agent: str | None) -> Content:

@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 
@@ -50,8 +51,11 @@ class Home(Protocol):
 
 def home_of(agent: str, home: Path, environment: Mapping[str, str]) -> Home | None:
     """The home of an agent, by the command of its sessions; None for one that conversations cannot go back to."""
-    made: dict[str, Callable[[Path, Mapping[str, str]], Home]] = {"claude": _Claude, "codex": _Codex, "gemini": _Gemini}
-    return made[agent](home, environment) if agent in made else None
+    if agent == "claude":
+        return _Claude(Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude"))
+    if agent == "codex":
+        return Codex(Path(environment.get("CODEX_HOME") or home / ".codex"))
+    return _Gemini(Path(environment.get("GEMINI_CLI_HOME") or home, ".gemini")) if agent == "gemini" else None
 
 
 def is_conversation(text: str) -> bool:
@@ -60,8 +64,8 @@ def is_conversation(text: str) -> bool:
 
 
 class _Claude:
-    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
-        self._projects = Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude") / "projects"
+    def __init__(self, top: Path) -> None:
+        self._projects = top / "projects"
 
     def find(self, conversation: str) -> Path | None:
         return _newest(folder / f"{conversation}.jsonl" for folder in _folders(self._projects))
@@ -114,14 +118,22 @@ def _up_to(uuid: str, others: Others) -> list[JSONObject]:
     return []
 
 
-class _Codex:
-    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
-        self._home = Path(environment.get("CODEX_HOME") or home / ".codex")
+class Codex:
+    """``top`` is CODEX_HOME."""
+
+    def __init__(self, top: Path) -> None:
+        self._home = top
 
     def find(self, conversation: str) -> Path | None:
+        end = f"-{conversation}.jsonl"
+        # Its id tells when it began, and so the folder of the day, up to the time zone: there may be years of them.
+        for day in _days(conversation):
+            found = _newest(path for path in _files(self._home / "sessions" / day) if path.name.endswith(end))
+            if found is not None:
+                return found
         tops = (self._home / "sessions", self._home / "archived_sessions")
         names = (Path(place, name) for top in tops for place, _, names in os.walk(top) for name in names)
-        return _newest(path for path in names if path.name.endswith(f"-{conversation}.jsonl"))
+        return _newest(path for path in names if path.name.endswith(end))
 
     def lay_out(self, conversation: str, turns: Sequence[Native], folder: str, others: Others) -> dict[Path, bytes]:
         files: dict[Path, bytes] = {}
@@ -161,9 +173,19 @@ class _Codex:
         return ["codex", "resume", conversation]
 
 
+def _days(conversation: str) -> list[str]:
+    """The days on which a conversation may have begun, by its id (RFC 9562, version 7)."""
+    milliseconds = int(conversation.replace("-", "")[:12], 16)
+    try:
+        began = datetime.fromtimestamp(milliseconds / 1000, UTC)
+        return [f"{began + timedelta(days=apart):%Y/%m/%d}" for apart in (0, 1, -1)]
+    except (ValueError, OverflowError, OSError):
+        return []
+
+
 class _Gemini:
-    def __init__(self, home: Path, environment: Mapping[str, str]) -> None:
-        self._home = Path(environment.get("GEMINI_CLI_HOME") or home, ".gemini")
+    def __init__(self, top: Path) -> None:
+        self._home = top
 
     def find(self, conversation: str) -> Path | None:
         found = (

@@ -15,6 +15,7 @@ import hashlib
 import heapq
 import os
 import re
+import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from gitsess import agents, strictjson, turns
+from gitsess.agents import restoring
 from gitsess.agents.captured import START, Captured, Position, Reader, turn_id_of
 from gitsess.capture.place import Places
 from gitsess.errors import FormatError, GitsessError, Locked, NotFound, StoreError
@@ -64,6 +66,13 @@ _KINDS = {
     "claude": _Kind(
         closing=("Stop", "SessionEnd"), said="last_assistant_message", conversation="session_id", prompt="prompt_id"
     ),
+    "codex": _Kind(
+        closing=("agent-turn-complete",), said="last-assistant-message", conversation="thread-id", prompt="turn-id"
+    ),
+    "gemini": _Kind(
+        closing=("AfterAgent", "SessionEnd"), said="prompt_response", conversation="session_id", prompt="prompt_id"
+    ),
+    "opencode": _Kind(closing=("session.idle",), said="said", conversation="session_id", prompt="prompt_id"),
 }
 
 
@@ -111,7 +120,7 @@ def take(workspace: Workspace, paths: Sequence[Path], done: Drained, *, patience
             event = workspace.spool.read_event(path)
             if event.agent not in _KINDS:
                 raise FormatError(f"no agent is known as {event.agent[:40]!r}")
-            grouped.setdefault((event.agent, _transcript(event)), []).append(event)
+            grouped.setdefault((event.agent, _transcript(workspace, event)), []).append(event)
         except FileNotFoundError:
             continue
         except FormatError as error:
@@ -139,11 +148,25 @@ def forget(state_dir: str) -> None:
                 os.unlink(entry.path)
 
 
-def _transcript(event: Event) -> str:
+def _transcript(workspace: Workspace, event: Event) -> str:
     path = event.body.get("transcript_path")
+    if event.agent == "codex":
+        path = _rollout(workspace, event)
     if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
         raise FormatError(f"{event.path.name} names no transcript")
     return path
+
+
+def _rollout(workspace: Workspace, event: Event) -> str | None:
+    """Codex names the thread alone; one that it keeps nowhere has a name all the same."""
+    thread, home = event.body.get("thread-id"), workspace.around.home
+    if not (isinstance(thread, str) and restoring.is_conversation(thread)):
+        return None
+    top = Path(event.home) if event.home else None if home is None else Path(home, ".codex")
+    if top is None:
+        return None
+    found = restoring.Codex(top).find(thread)
+    return str(found or top / "sessions" / f"rollout-{thread}.jsonl")
 
 
 # One conversation
@@ -285,7 +308,7 @@ class _Conversation:
 
     def remember(self) -> None:
         """Writes down that everything up to the turn at hand is recorded. What fails costs the next one time."""
-        if not self._written and os.path.lexists(self.path):
+        if not self._written and _extent(self.path) is not None:
             with suppress(StoreError):
                 self.write(whole=True)
 
@@ -294,13 +317,13 @@ class _Conversation:
             handle = os.open(self._file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(handle, "rb") as stream:
                 value: Any = strictjson.loads(stream.read(_MAX_BYTES), what=self._file)
-            size = os.lstat(self.path).st_size
         except (OSError, FormatError):
             return
         if not isinstance(value, dict) or value.get("v") != VERSION:
             return
+        size = _extent(self.path)
         offset, carry, turn = value.get("offset"), value.get("carry"), value.get("turn")
-        if type(offset) is not int or not 0 <= offset <= size or not isinstance(carry, dict):
+        if type(offset) is not int or size is None or not 0 <= offset <= size or not isinstance(carry, dict):
             return
         last = None
         if turn is not None:
@@ -318,6 +341,16 @@ class _Conversation:
         with suppress(ValueError, TypeError, KeyError):
             since = datetime.fromisoformat(value["since"])
             self.since = since if since.tzinfo is not None else self.since
+
+
+def _extent(transcript: Path) -> int | None:
+    """The bytes of a transcript; no number is too large for one in a database. None where it is gone."""
+    try:
+        return os.lstat(transcript).st_size
+    except NotADirectoryError:
+        return sys.maxsize
+    except OSError:
+        return None
 
 
 def _last_of(value: JSON) -> _Last | None:

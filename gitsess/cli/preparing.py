@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from gitsess.capture import wiring
 from gitsess.capture.place import Places
 from gitsess.cli.handling import note, opened, warn
 from gitsess.cli.output import print_json, print_lines
-from gitsess.cli.shipped import hooks_dir
+from gitsess.cli.shipped import shipped
 from gitsess.errors import StoreError, UsageError
 from gitsess.model import SessionName
 from gitsess.names import join, session_name
@@ -31,16 +30,16 @@ def init(around: Surroundings, values: dict[str, Any]) -> int:
     if sum((values["shared"], values["user"])) > 1:
         raise UsageError("give either --shared or --user")
     workspace = opened(around)
-    template = (hooks_dir() / setup.NAME).read_text(encoding="utf-8")
+    ours = shipped()
     found = setup.place(workspace)
     change: setup.Change | None = None
     if found is not None and values["undo"]:
-        change = setup.remove(found.folder, template)
+        change = setup.remove(found.folder, ours.hook)
     elif found is not None:
         if found.shared and not values["yes"]:
             _ask(found)
-        change = setup.install(found.folder, template, _program())
-    agents = [] if found is None else _unwired(workspace, values) if values["undo"] else _wired(workspace, values)
+        change = setup.install(found.folder, ours.hook, ours.program)
+    agents = [] if found is None else _unwired(workspace, values) if values["undo"] else _wired(workspace, ours, values)
     warnings = [] if values["undo"] else setup.carriers(workspace.config)
     in_use = workspace.in_use()
     if values["json"]:
@@ -58,7 +57,7 @@ def init(around: Surroundings, values: dict[str, Any]) -> int:
         print_lines(_said(change, found))
         if not values["undo"]:
             print("'git log --notes=ai-sessions' shows what led to a commit, and what it cost")
-    print_lines(_agents_said(agents, values))
+    print_lines(_agents_said(workspace, agents, values))
     if not values["undo"] and found is not None:
         if in_use is not None:
             print(f"captured turns go to {in_use.session} {_on(in_use.branch)}")
@@ -71,38 +70,41 @@ def init(around: Surroundings, values: dict[str, Any]) -> int:
     return 0
 
 
-def _tops(workspace: Workspace) -> tuple[Path, Path]:
-    """(the top of the working tree, the home folder)."""
-    if workspace.around.home is None:
+def _around(workspace: Workspace) -> wiring.Around:
+    """What says where the settings of agents are."""
+    around = workspace.around
+    if around.home is None:
         raise StoreError("there is no home folder: set HOME")
-    return setup.top(workspace), Path(workspace.around.home)
+    return wiring.Around(
+        state_dir=workspace.repository.state_dir,
+        state_home=around.state_home,
+        top=setup.top(workspace),
+        home=Path(around.home),
+        environment=around.environment,
+    )
 
 
-def _keep(workspace: Workspace, scope: str) -> str:
-    """The folder for settings as they were before."""
-    state = workspace.around.state_home
-    folder = workspace.repository.state_dir if scope != "user" or state is None else os.path.join(state, "gitsess")
-    return os.path.join(folder, "agents", "before")
-
-
-def _wired(workspace: Workspace, values: dict[str, Any]) -> list[wiring.Change]:
+def _wired(workspace: Workspace, ours: setup.Shipped, values: dict[str, Any]) -> list[wiring.Change]:
     """Puts hooks into the settings of the agents that are asked for, or that a person agrees to."""
-    environment = workspace.around.environment
     installed = [name for name in wiring.AGENTS if shutil.which(name)]
     chosen = list(dict.fromkeys(values["agent"] or (installed if values["yes"] else filter(_agreed, installed))))
     if not chosen:
         return []
-    scope = "user" if values["user"] else "shared" if values["shared"] else "local"
-    top, home = _tops(workspace)
-    state_dir = workspace.repository.state_dir
-    template = (hooks_dir() / wiring.SCRIPT).read_text(encoding="utf-8")
-    changes = []
+    wanted = "user" if values["user"] else "shared" if values["shared"] else "local"
+    scopes = {}
     for name in chosen:
-        path = wiring.settings_path(name, scope, top=top, home=home, environment=environment)
-        words = wiring.command(name, scope, state_dir)
-        inside = None if scope == "user" else top
-        changes.append(wiring.wire(name, path, words, keep=_keep(workspace, scope), inside=inside))
-    wiring.install_script(state_dir, template, _program())
+        try:
+            scopes[name] = wiring.scope_of(name, wanted)
+        except UsageError:
+            # With --yes it is one of all that are installed, which nobody named.
+            if name in values["agent"]:
+                raise
+    state_dir = workspace.repository.state_dir
+    changes = []
+    for name, scope in scopes.items():
+        words = wiring.words_of(name, scope, state_dir, plugin=ours.plugin)
+        changes.append(wiring.wire(wiring.spot_of(name, scope, _around(workspace)), words))
+    wiring.install_script(state_dir, ours.agent, ours.program)
     return changes
 
 
@@ -117,59 +119,62 @@ def _agreed(name: str) -> bool:
 
 def _unwired(workspace: Workspace, values: dict[str, Any]) -> list[wiring.Change]:
     """Takes the hooks out of all settings of this repository, also of its other worktrees; with --user, one's own."""
-    top, home = _tops(workspace)
-    environment = workspace.around.environment
-    keep = _keep(workspace, "local")
-    places = {path: (name, keep, path.parent.parent) for name, path in wiring.wired(keep)}
-    for name in wiring.AGENTS:
-        for scope in ("local", "shared"):
-            path = wiring.settings_path(name, scope, top=top, home=home, environment=environment)
-            places.setdefault(path, (name, keep, top))
-    changes = [wiring.unwire(name, path, keep=folder, inside=inside) for path, (name, folder, inside) in places.items()]
-    if values["user"]:
-        for name in wiring.AGENTS:
-            path = wiring.settings_path(name, "user", top=top, home=home, environment=environment)
-            changes.append(wiring.unwire(name, path, keep=_keep(workspace, "user"), inside=None))
+    spots = [spot for spot in wiring.spots(_around(workspace)) if values["user"] or spot.scope != "user"]
+    changes = [wiring.unwire(spot) for spot in spots]
     wiring.remove_script(workspace.repository.state_dir)
     return [change for change in changes if change.action != "absent"]
 
 
-def _agents_said(changes: Sequence[wiring.Change], values: dict[str, Any]) -> list[str]:
+def _agents_said(workspace: Workspace, changes: Sequence[wiring.Change], values: dict[str, Any]) -> list[str]:
     words = {
-        "wired": "tells of its turns, by hooks in",
-        "unchanged": "tells of its turns already, by hooks in",
+        "wired": "tells of its turns, by",
+        "unchanged": "tells of its turns already, by",
         "restored": "has its settings back as they were:",
         "taken out": "tells nothing any more; other changes were kept in",
     }
     lines = []
     for change in changes:
-        lines.append(f"{wiring.TITLES[change.agent]} {words[change.action]} {one_line(str(change.path))}")
+        by = f"{_BY[change.agent]} " if change.action in ("wired", "unchanged") else ""
+        lines.append(f"{wiring.TITLES[change.agent]} {words[change.action]} {by}{one_line(str(change.path))}")
         if change.action == "wired":
-            lines.append("  it runs hooks once you trust the folder, which it asks for itself when it starts there")
-            if not (values["shared"] or values["user"]):
-                lines.append("  do not commit that file: it names a path of this machine")
-            if values["shared"]:
-                lines.append("  who has no gitsess, or did not run init, is not disturbed by them")
-            if values["user"]:
-                lines.append("  they do nothing in repositories where init --agent was not run")
+            lines += [f"  {line}" for line in _wired_lines(change)]
+    if values["undo"] and not values["user"]:
+        keep = wiring.kept_for("user", _around(workspace))
+        own = [name for name, _, _ in wiring.wired(keep)]
+        lines += [
+            f"{wiring.TITLES[name]} tells nothing of this repository any more; 'init --undo --user' has it tell nothing"
+            " of others either"
+            for name in dict.fromkeys(own)
+        ]
     return lines
+
+
+_BY = {"claude": "hooks in", "codex": "the notify of", "gemini": "hooks in", "opencode": "the plugin"}
+
+
+def _wired_lines(change: wiring.Change) -> Iterator[str]:
+    """What is to be known of settings that were just changed."""
+    if change.agent == "claude":
+        yield "it runs hooks once you trust the folder, which it asks for itself when it starts there"
+    elif change.agent == "gemini":
+        yield "it runs hooks in folders that you trust, and may ask you about them when it starts there"
+    if change.scope == "user":
+        yield "it does nothing in repositories where init --agent was not run"
+    elif change.scope == "shared":
+        yield "who has no gitsess, or did not run init, is not disturbed by them"
+    else:
+        yield "do not commit that file: it names a path of this machine"
 
 
 def _next(workspace: Workspace, changes: Sequence[wiring.Change]) -> list[str]:
     places = Places(workspace.history, workspace.history.tips()[0])
     branch = workspace.branch()
-    return [
-        f"its turns go to {places.session(name, branch)} {_on(branch)}; 'git ai-session use' chooses another session"
-        for name in dict.fromkeys(change.agent for change in changes)
-    ]
-
-
-def _program() -> list[str]:
-    """What starts this program again from anywhere, with any PATH."""
-    path = os.path.abspath(sys.argv[0])
-    if os.path.basename(path).startswith("git-ai-session") and os.access(path, os.X_OK):
-        return [path]
-    return [sys.executable, "-P", "-c", "from gitsess.cli.entry import script; script()"]
+    names = list(dict.fromkeys(change.agent for change in changes))
+    where = "; 'git ai-session use' chooses another session"
+    if len(names) == 1:
+        return [f"its turns go to {places.session(names[0], branch)} {_on(branch)}{where}"]
+    sessions = ", ".join(places.session(name, branch) for name in names)
+    return [f"their turns go to {sessions} {_on(branch)}{where}"]
 
 
 def _ask(found: setup.Place) -> None:

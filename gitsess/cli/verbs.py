@@ -101,7 +101,7 @@ VERBS = (
                 ("--agent",),
                 "Capture the turns of this agent, without asking. May be given several times.",
                 "NAME",
-                choices=("claude",),
+                choices=("claude", "codex", "gemini", "opencode"),
                 many=True,
             ),
             Opt(("--shared",), "Put the agent's hooks into the settings that are committed."),
@@ -438,7 +438,7 @@ VERBS = (
                 " folder with a folder for each session, as the shell tool keeps them; default: $SESSION_DIR, else"
                 " ~/.ai-sessions.",
                 "SOURCE",
-                choices=("claude", "codex", "gemini", "all", "session-dir"),
+                choices=("claude", "codex", "gemini", "opencode", "all", "session-dir"),
             ),
             Opt(("--since",), "Of agents: only turns that ended at or after this; as for stats.", "WHEN"),
             Opt(("--project",), "Of agents: only turns of the repository of this folder.", "DIR", kind="path"),

@@ -69,7 +69,7 @@ __git_ai_session_complete ()
 			case $verb in
 			init)
 				options="--agent --shared --user --yes --undo --json --help"
-				values=" --agent:claude"
+				values=" --agent:claude,codex,gemini,opencode"
 				arguments=""
 				;;
 			run)
@@ -119,7 +119,7 @@ __git_ai_session_complete ()
 				;;
 			import)
 				options="--from --since --project --dry-run --json --help"
-				values=" --from:claude,codex,gemini,all,session-dir --since:text --project:path"
+				values=" --from:claude,codex,gemini,opencode,all,session-dir --since:text --project:path"
 				arguments="text"
 				;;
 			clean)

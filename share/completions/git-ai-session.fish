@@ -88,7 +88,7 @@ complete -c git-ai-session -n __git_ai_session_needs_verb -s V -l version -d 'Pr
 complete -c git-ai-session -n __git_ai_session_needs_verb -s h -l help -d 'Show this help'
 
 complete -c git-ai-session -n __git_ai_session_needs_verb -a init -d 'Make the repository ready: capture agents\' turns, and link commits to them'
-complete -c git-ai-session -n '__git_ai_session_verb init' -l agent -x -a 'claude' -d 'Capture the turns of this agent, without asking'
+complete -c git-ai-session -n '__git_ai_session_verb init' -l agent -x -a 'claude codex gemini opencode' -d 'Capture the turns of this agent, without asking'
 complete -c git-ai-session -n '__git_ai_session_verb init' -l shared -d 'Put the agent\'s hooks into the settings that are committed'
 complete -c git-ai-session -n '__git_ai_session_verb init' -l user -d 'Put the agent\'s hooks into your own settings, for all your repositories'
 complete -c git-ai-session -n '__git_ai_session_verb init' -l yes -d 'Do not ask: capture every agent that is installed, also where hooks are in a folder outside of the repository'
@@ -176,7 +176,7 @@ complete -c git-ai-session -n '__git_ai_session_verb export' -s h -l help -d 'Sh
 complete -c git-ai-session -n '__git_ai_session_at export + -o --output --format' -a '(__git_ai_session_names)' -d 'session'
 
 complete -c git-ai-session -n __git_ai_session_needs_verb -a import -d 'Bring sessions in: exported ones, agents\' history, the shell tool\'s'
-complete -c git-ai-session -n '__git_ai_session_verb import' -l from -x -a 'claude codex gemini all session-dir' -d 'claude, codex, gemini or all: the history that these agents keep on disk'
+complete -c git-ai-session -n '__git_ai_session_verb import' -l from -x -a 'claude codex gemini opencode all session-dir' -d 'claude, codex, gemini or all: the history that these agents keep on disk'
 complete -c git-ai-session -n '__git_ai_session_verb import' -l since -x -d 'Of agents: only turns that ended at or after this; as for stats'
 complete -c git-ai-session -n '__git_ai_session_verb import' -l project -r -F -d 'Of agents: only turns of the repository of this folder'
 complete -c git-ai-session -n '__git_ai_session_verb import' -s n -l dry-run -d 'Check everything and say what would be done; change nothing'
