@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from gitsess.agents import claude, codex, gemini
+from gitsess.agents import claude, codex, gemini, opencode
 from gitsess.providers.caching import estimate_tokens
-from tests.agents import gemini_server, make_claude, make_codex, make_gemini, responses_server
+from tests.agents import gemini_server, make_claude, make_codex, make_gemini, make_opencode, responses_server
 from tests.agents.loopback import Loopback
 from tests.conftest import NOON, PROGRAM, Repo, hours
 from tests.test_past import ALPHA, BETA, Asked, transcript
@@ -82,10 +82,10 @@ def test_an_older_transcript_is_replaced(repo: Repo, home: Path, kept: Path) -> 
     whole = entries(kept)
     kept.write_text("".join(json.dumps(entry) + "\n" for entry in whole[:2]))
     ran = repo.ai("resume", "claude-main", "--json")
-    assert (ran.json["action"], ran.json["turns"], ran.json["command"]) == (
+    assert (ran.json["action"], ran.json["turns"], ran.json["commands"]) == (
         "replaced",
         2,
-        ["claude", "--resume", ALPHA],
+        [["claude", "--resume", ALPHA]],
     )
     assert entries(kept) == whole
 
@@ -330,3 +330,41 @@ def test_the_real_gemini_goes_on_with_what_was_restored() -> None:
             stage.leave()
     assert "First answer." in json.dumps(service.asked[-1])
     assert [item.turn.response for item in found] == ["First answer.", "Second answer."]
+
+
+def test_the_real_opencode_goes_on_with_what_was_restored(tmp_path: Path) -> None:
+    """Into an empty database, by its own import; its total is what it was."""
+    program = installed("opencode")
+    root = tmp_path / "agent"
+    root.mkdir()
+    with Loopback(script=make_opencode.script_of(root / "project")) as service:
+        stage = make_opencode.Stage(program, root, service)
+        session = stage.ask("make a file #edit")
+        environment = {**stage.environment, "SESSION_DIR": str(tmp_path / "copies")}
+        our(["import", "--from", "opencode"], environment, stage.project)
+        shutil.rmtree(root / ".local/share/opencode")
+        (name,) = (
+            line.split()[0] for line in our(["list"], environment, stage.project).splitlines() if "opencode" in line
+        )
+        line = our(["resume", name], environment, stage.project)
+        assert line.endswith(f"opencode --session {session}\n")
+        before, _, _ = line.partition(" && ")
+        subprocess.run(before, shell=True, cwd=stage.project, env=stage.environment, check=True, capture_output=True)
+        assert our(["doctor", "--accounting"], environment, stage.project)
+        assert stage.ask("again #plain", "--session", session) == session
+        assert "there already" not in our(["resume", name], environment, stage.project)
+    sent = json.dumps(service.bodies[-1]["messages"])
+    assert all(text in sent for text in ("make a file #edit", "toolu_loopback_3", "Done.", "again #plain"))
+
+
+def test_a_session_of_opencode_that_is_there_stays(repo: Repo, home: Path) -> None:
+    """What its database has is not imported into it."""
+    text = json.dumps(json.loads((make_opencode.FIXTURES / "edit/rows.json").read_text()))
+    rows = json.loads(text.replace("/home/ann/project", str(repo.path)))
+    make_opencode.database(rows, opencode.database_of(home, {}))
+    repo.ai("import", "--from", "opencode")
+    conversation = rows["session"][1]["id"]
+    ran = repo.ai("resume", "opencode-head", "--conversation", conversation)
+    assert ran.out.endswith(f"opencode --session {conversation}\n")
+    assert "import" not in ran.out
+    assert ran.err.startswith("there already: ")

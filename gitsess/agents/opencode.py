@@ -124,6 +124,33 @@ def reported(path: Path) -> Reported | None:
     )
 
 
+def exists(path: Path) -> bool:
+    """Whether a session is in its database."""
+    try:
+        with _opened(path.parent) as database:
+            _session(database, path)
+    except (NotFound, StoreError):
+        return False
+    return True
+
+
+def totals(entries: Sequence[JSONObject]) -> dict[str, JSON]:
+    """What the messages of a session used, as the session itself has it."""
+    infos = [_object(entry.get("info")) for entry in entries]
+    used = [_object(info.get("tokens")) for info in infos]
+    cached = [_object(tokens.get("cache")) for tokens in used]
+    costs = [info.get("cost") for info in infos]
+    return {
+        "cost": sum(cost for cost in costs if isinstance(cost, int | float)),
+        "tokens": {
+            **{
+                key: sum(_count(one.get(key), _MOST_TOKENS) for one in used) for key in ("input", "output", "reasoning")
+            },
+            "cache": {key: sum(_count(one.get(key), _MOST_TOKENS) for one in cached) for key in ("read", "write")},
+        },
+    }
+
+
 _TOTALS = ("input", "output", "reasoning", "cache_read", "cache_write")
 
 

@@ -3,6 +3,7 @@
     claude   projects/<folder>/<id>.jsonl, and <id>/subagents/ beside it; a fork's begins with a copy of its parent's
     codex    sessions/YYYY/MM/DD/rollout-<when>-<id>.jsonl; a fork's names its parent's
     gemini   tmp/<name>/chats/session-<minute>-<8 digits of the id>.jsonl, <name> as .project_root has it
+    opencode  a file for ``opencode import``, which puts it into the database; a fork without what it goes on from
 
 Each was tried with the agent itself: it goes on with what it finds there, and knows nothing of what was left out.
 """
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gitsess import strictjson
+from gitsess.agents import opencode
 from gitsess.agents.captured import lines, moment, text_at
 from gitsess.errors import FormatError, GitsessError
 from gitsess.model import JSON, JSONObject
@@ -29,6 +31,7 @@ Others = Callable[[], Iterator[tuple[str, Sequence[Native]]]]
 
 MAIN = "main.jsonl"
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_OPENCODE = re.compile(r"ses_[A-Za-z0-9]{1,80}")
 _SUBAGENT = re.compile(r"subagents/(agent-[A-Za-z0-9_-]{1,80})\.jsonl")
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _LONGEST_NAME = 200
@@ -45,8 +48,8 @@ class Home(Protocol):
         """The files of a conversation that the agent does not have, to be written in this order; the last one is the
         transcript. ``folder`` is the one in which it will go on. Raises FormatError."""
 
-    def command(self, conversation: str) -> list[str]:
-        """The words that have the agent go on with it."""
+    def commands(self, conversation: str, made: Path | None) -> list[list[str]]:
+        """What has the agent go on with it, one after the other; ``made`` is the transcript that was laid out."""
 
 
 def home_of(agent: str, home: Path, environment: Mapping[str, str]) -> Home | None:
@@ -55,12 +58,14 @@ def home_of(agent: str, home: Path, environment: Mapping[str, str]) -> Home | No
         return _Claude(Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude"))
     if agent == "codex":
         return Codex(Path(environment.get("CODEX_HOME") or home / ".codex"))
-    return _Gemini(Path(environment.get("GEMINI_CLI_HOME") or home, ".gemini")) if agent == "gemini" else None
+    if agent == "gemini":
+        return _Gemini(Path(environment.get("GEMINI_CLI_HOME") or home, ".gemini"))
+    return _Opencode(opencode.database_of(home, environment)) if agent == "opencode" else None
 
 
 def is_conversation(text: str) -> bool:
     """Whether it can be the id of a conversation of these agents: it becomes part of paths and commands."""
-    return _UUID.fullmatch(text) is not None
+    return _UUID.fullmatch(text) is not None or _OPENCODE.fullmatch(text) is not None
 
 
 class _Claude:
@@ -82,8 +87,8 @@ class _Claude:
         files[place / f"{conversation}.jsonl"] = _jsonl(entries)
         return files
 
-    def command(self, conversation: str) -> list[str]:
-        return ["claude", "--resume", conversation]
+    def commands(self, conversation: str, made: Path | None) -> list[list[str]]:
+        return [["claude", "--resume", conversation]]
 
 
 def _copied(entries: Sequence[JSONObject], conversation: str, others: Others) -> list[JSONObject]:
@@ -169,14 +174,14 @@ class Codex:
         name = f"rollout-{when[:19].replace(':', '-')}-{conversation}.jsonl"
         files[self._home / "sessions" / day / name] = _jsonl(entries)
 
-    def command(self, conversation: str) -> list[str]:
-        return ["codex", "resume", conversation]
+    def commands(self, conversation: str, made: Path | None) -> list[list[str]]:
+        return [["codex", "resume", conversation]]
 
 
 def _days(conversation: str) -> list[str]:
     """The days on which a conversation may have begun, by its id (RFC 9562, version 7)."""
-    milliseconds = int(conversation.replace("-", "")[:12], 16)
     try:
+        milliseconds = int(conversation.replace("-", "")[:12], 16)
         began = datetime.fromtimestamp(milliseconds / 1000, UTC)
         return [f"{began + timedelta(days=apart):%Y/%m/%d}" for apart in (0, 1, -1)]
     except (ValueError, OverflowError, OSError):
@@ -238,8 +243,35 @@ class _Gemini:
             number += 1
         return top / found
 
-    def command(self, conversation: str) -> list[str]:
-        return ["gemini", "--resume", conversation]
+    def commands(self, conversation: str, made: Path | None) -> list[list[str]]:
+        return [["gemini", "--resume", conversation]]
+
+
+class _Opencode:
+    def __init__(self, database: Path) -> None:
+        self._database = database
+
+    def find(self, conversation: str) -> Path | None:
+        path = self._database / conversation
+        return path if opencode.exists(path) else None
+
+    def lay_out(self, conversation: str, turns: Sequence[Native], folder: str, others: Others) -> dict[Path, bytes]:
+        entries = [entry for turn in turns for entry in turn.get(MAIN, ())]
+        if not entries or "parts" in entries[0] or not isinstance(entries[0].get("info"), dict):
+            raise FormatError("its first turn is not here, without which opencode knows no session")
+        said = [entry for entry in entries if "parts" in entry]
+        # Its totals are those of its messages: they are not counted again.
+        info = {**entries[0]["info"], **opencode.totals(said), "id": conversation, "directory": folder}
+        value = {"info": info, "messages": said}
+        return {
+            self._database.parent / "gitsess" / f"{conversation}.json": strictjson.dumps(value).encode(
+                "utf-8", "replace"
+            )
+        }
+
+    def commands(self, conversation: str, made: Path | None) -> list[list[str]]:
+        imported = [] if made is None else [["opencode", "import", str(made)]]
+        return [*imported, ["opencode", "--session", conversation]]
 
 
 _ROOT = ".project_root"

@@ -34,11 +34,12 @@ class Chosen(Value):
 
 
 class Returned(Value):
-    """``action``: ``restored``, ``replaced`` (an older one) or ``present``. ``words`` go on with it in ``folder``."""
+    """``action``: ``restored``, ``replaced`` (an older one) or ``present``. ``commands``, one after the other, go on
+    with it in ``folder``."""
 
     action: str
     path: Path
-    words: tuple[str, ...]
+    commands: tuple[tuple[str, ...], ...]
     folder: Path
 
 
@@ -88,23 +89,28 @@ def give_back(workspace: Workspace, chosen: Chosen) -> Returned:
             " was said"
         )
     folder = setup.top(workspace)
-    words = tuple(home.command(conversation.id))
     standing = home.find(conversation.id)
     action = "restored"
     if standing is not None:
         if not _is_older(agents.reader(chosen.command), standing, conversation):
-            return Returned(action="present", path=standing, words=words, folder=folder)
+            commands = tuple(map(tuple, home.commands(conversation.id, None)))
+            return Returned(action="present", path=standing, commands=commands, folder=folder)
         action = "replaced"
     files = _files(workspace, home, conversation, folder)
     *_, path = files
+    if standing is not None and standing.is_file():
+        # Wherever the agent has it.
+        files[standing] = files.pop(path)
+        path = standing
     try:
         for place, data in files.items():
             # What else belongs to it may be a parent's, which goes on elsewhere.
             if place == path or not place.exists():
-                write_private(standing if standing is not None and place == path else place, data)
+                write_private(place, data)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from None
-    return Returned(action=action, path=standing or path, words=words, folder=folder)
+    commands = tuple(map(tuple, home.commands(conversation.id, path)))
+    return Returned(action=action, path=path, commands=commands, folder=folder)
 
 
 def _is_older(reader: Reader, standing: Path, conversation: Conversation) -> bool:

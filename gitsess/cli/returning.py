@@ -67,7 +67,7 @@ def _give_back(workspace: Workspace, session: SessionName, chosen: Chosen, value
                 "path": str(done.path),
                 "turns": turns,
                 "later_turns": chosen.later,
-                "command": list(done.words),
+                "commands": [list(words) for words in done.commands],
                 "folder": str(done.folder),
                 "environment": {"AI_SESSION": session} if named else {},
                 "prompt": None,
@@ -82,9 +82,9 @@ def _give_back(workspace: Workspace, session: SessionName, chosen: Chosen, value
             are = "is" if chosen.later == 1 else "are"
             note(f"{plural(chosen.later, 'turn')} of {session} after it {are} not of this conversation")
     if values["exec"]:
-        return _start(workspace, done.words, {"AI_SESSION": session} if named else {})
+        return _start(workspace, done.commands, {"AI_SESSION": session} if named else {})
     if not values["json"]:
-        print(_line(done.words, done.folder, session if named else None, workspace.around.cwd))
+        print(_line(done.commands, done.folder, session if named else None, workspace.around.cwd))
     return 0
 
 
@@ -102,7 +102,7 @@ def _hand_on(workspace: Workspace, session: SessionName, values: dict[str, Any],
                 "path": None,
                 "turns": made.turns,
                 "later_turns": 0,
-                "command": list(words),
+                "commands": [list(words)] if words else [],
                 "folder": str(workspace.around.cwd),
                 "environment": {},
                 "prompt": made.text,
@@ -117,7 +117,7 @@ def _hand_on(workspace: Workspace, session: SessionName, values: dict[str, Any],
         if agent is not None:
             own = shlex.join(["git", "ai-session", "resume", session, "--as-prompt"])
             note(f'{shlex.join(_GIVEN[agent])} "$({own})" begins with it; --exec does so')
-    return _start(workspace, words, {"AI_SESSION": session}) if values["exec"] else 0
+    return _start(workspace, [words], {"AI_SESSION": session}) if values["exec"] else 0
 
 
 def _handoff(workspace: Workspace, session: SessionName, conversation: str | None, limit: int) -> Handoff:
@@ -139,20 +139,22 @@ def _named(workspace: Workspace, session: SessionName, command: str) -> bool:
     return Places(history, history.tips()[0]).session(command, workspace.branch()) != session
 
 
-def _line(words: Sequence[str], folder: Path, session: SessionName | None, here: Path | None) -> str:
+def _line(commands: Sequence[Sequence[str]], folder: Path, session: SessionName | None, here: Path | None) -> str:
     """What to type, from here."""
-    text = shlex.join(words)
-    if session is not None:
-        text = f"AI_SESSION={session} {text}"
+    *before, last = map(shlex.join, commands)
+    text = " && ".join([*before, last if session is None else f"AI_SESSION={session} {last}"])
     there = os.path.realpath(here or os.curdir) == os.path.realpath(folder)
     return text if there else f"cd {shlex.quote(str(folder))} && {text}"
 
 
-def _start(workspace: Workspace, words: Sequence[str], more: Mapping[str, str]) -> int:
+def _start(workspace: Workspace, commands: Sequence[Sequence[str]], more: Mapping[str, str]) -> int:
     """Becomes the agent, at the top of the working tree; raises NotFound where it is not installed."""
+    *before, words = commands
     program = shutil.which(words[0])
     if program is None:
         raise NotFound(f"{words[0]} is not on PATH: install it, or leave out --exec")
+    if before:
+        program, words = "/bin/sh", ["sh", "-c", " && ".join([*map(shlex.join, before), f"exec {shlex.join(words)}"])]
     sys.stdout.flush()
     sys.stderr.flush()
     os.chdir(setup.top(workspace))
