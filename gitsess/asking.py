@@ -105,9 +105,18 @@ def can_ask(environment: Mapping[str, str]) -> bool:
     return anthropic_api.has_key(environment)
 
 
-def provider_of(environment: Mapping[str, str]) -> Provider:
-    """Who is asked; raises ProviderError that says how to set a key where there is none."""
-    return anthropic_api.AnthropicApi(environment)
+def provider_of(environment: Mapping[str, str], home: str | Path | None = None) -> Provider:
+    """Who is asked; raises ProviderError where there is no key, which says how to set one, and which agent somebody
+    is logged in with, as far as files below ``home`` tell."""
+    try:
+        return anthropic_api.AnthropicApi(environment)
+    except ProviderError as error:
+        from gitsess.via import who_could
+
+        could = who_could(home, environment)
+        if not could:
+            raise
+        raise ProviderError(f"{error}; or ask {could[0]}, where you are logged in, with '--via {could[0]}'") from None
 
 
 class Conversation:
@@ -145,7 +154,7 @@ class Conversation:
             read_in += trailer
         known = documents_of(context.messages)
         for title, path in wish.files:
-            text = redactor.text(_file_text(title, path))
+            text = redactor.text(file_text(title, path))
             if known.get(title) == text:
                 notes.append(f"{title} is in the context already, unchanged")
             else:
@@ -485,7 +494,7 @@ def _document(title: str, text: str) -> JSONObject:
     return {"type": "document", "source": source, "title": title}
 
 
-def _file_text(title: str, path: Path) -> str:
+def file_text(title: str, path: Path) -> str:
     """A file's text; raises UsageError for one that is missing, too large, empty or no text."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:

@@ -26,7 +26,7 @@ LAYERS = {
     SOURCE: "providers agents",
     USE: (
         "workspace history accounts resume asking report savings tour links setup transfer mirroring everywhere"
-        " retention shellscripts doctor capture conversations handoff"
+        " retention shellscripts doctor capture conversations handoff via"
     ),
     SURFACE: "cli",
 }
@@ -52,7 +52,7 @@ ROOMS = {
     "genai_prices": "pricing",
     # The index is our own; the other one is what an agent keeps its history in.
     "sqlite3": "index agents.opencode",
-    "subprocess": "gitcli cli.output",
+    "subprocess": "gitcli cli.output providers.agentcli",
 }
 
 # The environment, the home folder and the clock are read in the surface and handed down. The stand-in for the

@@ -54,12 +54,13 @@ _COMMITTED = ("commit", "cherry-pick", "revert")
 
 class _Kind(Value):
     """How an agent's hooks speak: ``closing`` are the events after which a turn has ended, ``said`` the key of the
-    answer, ``conversation`` and ``prompt`` those of the ids."""
+    answer, ``conversation`` and ``prompt`` those of the ids; ``all_said``: with all that was said before it."""
 
     closing: tuple[str, ...]
     said: str
     conversation: str
     prompt: str
+    all_said: bool = False
 
 
 _KINDS = {
@@ -70,7 +71,11 @@ _KINDS = {
         closing=("agent-turn-complete",), said="last-assistant-message", conversation="thread-id", prompt="turn-id"
     ),
     "gemini": _Kind(
-        closing=("AfterAgent", "SessionEnd"), said="prompt_response", conversation="session_id", prompt="prompt_id"
+        closing=("AfterAgent", "SessionEnd"),
+        said="prompt_response",
+        conversation="session_id",
+        prompt="prompt_id",
+        all_said=True,
     ),
     "opencode": _Kind(closing=("session.idle",), said="said", conversation="session_id", prompt="prompt_id"),
 }
@@ -224,7 +229,7 @@ class _Conversation:
             for captured in self.reader.read(self.path, position, closed=False):
                 if not captured.complete:
                     break
-                if awaited in _plain(captured.turn.response):
+                if self._tells(captured.turn, awaited):
                     awaited = ""
                 yield self, captured, position
                 if self.why:
@@ -249,11 +254,16 @@ class _Conversation:
             found: list[Captured] = []
             with suppress(NotFound):
                 found = list(self.reader.read(self.path, position, closed=True))
-            if not awaited or any(awaited in _plain(captured.turn.response) for captured in found):
+            if not awaited or any(self._tells(captured.turn, awaited) for captured in found):
                 break
             if step < _STEPS:
                 time.sleep(_STEP_S)
         return found
+
+    def _tells(self, turn: Turn, awaited: str) -> bool:
+        """Whether a turn has the answer that the agent spoke of."""
+        answer = _plain(turn.response)
+        return awaited in answer or (self.kind.all_said and answer != "" and awaited.endswith(answer))
 
     def event_of(self, turn: Turn) -> Event:
         """The event that tells of ``turn``: the one that names it, else the first one after its end, else the last."""
@@ -397,7 +407,7 @@ class _Landing:
         self._locals: dict[str, Workspace] = {}
         self._places: dict[str, Places] = {}
         self._known: dict[str, dict[str, tuple[SessionName, int]]] = {}
-        self._moves: dict[str, _Moves] = {}
+        self._moves: dict[str, Moves] = {}
 
     def land(self, conversation: _Conversation, captured: Captured, before: Position) -> None:
         """Records a turn, or what came to it since it was recorded. What fails has the conversation wait."""
@@ -557,7 +567,7 @@ class _Landing:
         place = local.repository.git_dir
         moves = self._moves.get(place)
         if moves is None or not moves.reaches(turn.started_at):
-            moves = self._moves[place] = _Moves(local, _RECENT_MOVES if moves is None else _ALL_MOVES)
+            moves = self._moves[place] = Moves(local, _RECENT_MOVES if moves is None else _ALL_MOVES)
         return replace(
             turn,
             checked=True,
@@ -582,10 +592,10 @@ def _text(value: JSON) -> str | None:
     return value if isinstance(value, str) else None
 
 
-class _Moves:
+class Moves:
     """The last moves of a worktree's HEAD, which git dates to the second."""
 
-    def __init__(self, workspace: Workspace, limit: int) -> None:
+    def __init__(self, workspace: Workspace, limit: int = _RECENT_MOVES) -> None:
         self._objects = os.path.join(workspace.repository.common_dir, "objects")
         self._all = workspace.git.head_moves(limit=limit)
         self._cut = len(self._all) == limit and limit < _ALL_MOVES

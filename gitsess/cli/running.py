@@ -27,21 +27,28 @@ MAX_PROMPT_BYTES = 64 * 1024 * 1024
 
 
 def run(around: Surroundings, values: dict[str, Any]) -> int:
+    if values["via"] is not None:
+        from gitsess.cli.delegating import run_via
+
+        return run_via(around, values)
+    given = [option for option in ("timeout", "agent_args") if values[option] is not None]
+    if given:
+        raise UsageError(f"--{given[0].replace('_', '-')} is for an agent: say with --via which one")
     session = join(values["command"], values["feature"])
     wish_model = values["model"]
     dry = bool(values["dry_run"] or values["show_redactions"])
-    provider = None if dry else provider_of(around.environment)
+    provider = None if dry else provider_of(around.environment, around.home)
     if not values["show_redactions"]:
         warm_up(around.environment)
     workspace = opened(around)
     settings = workspace.settings
     budget = usd(values["budget"], "--budget")
     wish = Wish(
-        prompt=_prompt(values["prompt"]),
+        prompt=prompt_of(values["prompt"]),
         model=catalog.resolve_model(wish_model or settings.model),
         max_tokens=values["max_tokens"] or settings.max_tokens,
-        system=_system(values["system"]),
-        files=tuple((_title(name), Path(name)) for name in values["file"]),
+        system=system_of(values["system"]),
+        files=tuple((title_of(name), Path(name)) for name in values["file"]),
         sessions=tuple(session_name(name) for name in values["with"]),
         budget_usd=settings.budget_usd if budget is None else budget,
         task=values["task"],
@@ -58,21 +65,21 @@ def run(around: Surroundings, values: dict[str, Any]) -> int:
     while conversation.overfull(prepared):
         say(look.dim(f"the context has {short_count(prepared.input_tokens)} tokens: its oldest turns are compacted"))
         done = conversation.compact(prepared, provider)
-        say(look.dim(_summary(workspace, done)))
+        say(look.dim(summary(workspace, done.recorded)))
         before, prepared = prepared.input_tokens, conversation.prepare(wish)
         if prepared.input_tokens >= before:
             break
     prepared = conversation.budgeted(prepared, provider)
     for line in _announcement(prepared, workspace, look):
         say(line)
-    _end_gently()
+    end_gently()
     with _waiting(look, around, prepared, quiet=quiet) as begun:
-        on_text = _printer(begun, as_json=bool(values["json"]))
-        answered = conversation.ask(prepared, provider, on_text, _not_to_be_interrupted)
+        on_text = printer(begun, as_json=bool(values["json"]))
+        answered = conversation.ask(prepared, provider, on_text, not_to_be_interrupted)
     return _finish(workspace, prepared, answered, values, look, say)
 
 
-def _end_gently() -> None:
+def end_gently() -> None:
     """A closed terminal or a plain kill ends the answer as ^C does: what had arrived is kept.
 
     What is ignored from the start stays ignored: nohup means it.
@@ -83,14 +90,14 @@ def _end_gently() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
-def _not_to_be_interrupted() -> None:
+def not_to_be_interrupted() -> None:
     """Once the answer is there, a second ^C must not lose it on its way to the commit."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
-def _prompt(given: str | None) -> str:
+def prompt_of(given: str | None) -> str:
     if given is not None and given != "-":
         return given
     if sys.stdin.isatty() and given is None:
@@ -104,7 +111,7 @@ def _prompt(given: str | None) -> str:
         raise UsageError("standard input is not UTF-8 text") from None
 
 
-def _system(given: str | None) -> str | None:
+def system_of(given: str | None) -> str | None:
     if given is None or not given.startswith("@"):
         return given
     try:
@@ -115,7 +122,7 @@ def _system(given: str | None) -> str | None:
         raise UsageError(f"--system: {given[1:]} is not UTF-8 text") from None
 
 
-def _title(name: str) -> str:
+def title_of(name: str) -> str:
     """A file's name as the model sees it: from here, with forward slashes."""
     return printable(os.path.normpath(name).replace(os.sep, "/"))
 
@@ -154,7 +161,7 @@ def _announcement(prepared: Prepared, workspace: Workspace, look: Style) -> Iter
         yield look.yellow(f"  redacted before sending: {what}")
 
 
-def _printer(begun: Callable[[], None], *, as_json: bool) -> Callable[[str], None]:
+def printer(begun: Callable[[], None], *, as_json: bool) -> Callable[[str], None]:
     def on_text(text: str) -> None:
         begun()
         if not as_json:
@@ -206,7 +213,7 @@ def _finish(
     sys.stdout.flush()
     if recorded is not None and recorded.spooled is not None:
         warn(f"{recorded.reason}; the turn is kept in {recorded.spooled}, and the next command appends it")
-    say(look.dim(_summary(workspace, answered)))
+    say(look.dim(summary(workspace, recorded)))
     if reply.stop_reason == "max_tokens":
         limit = prepared.request.max_tokens
         by = (
@@ -226,9 +233,8 @@ def _finish(
     return 0
 
 
-def _summary(workspace: Workspace, answered: Answered) -> str:
+def summary(workspace: Workspace, recorded: Recorded | None) -> str:
     """What the turn took: ``implement-x turn 4  8c1f2aa  38.5k in (36.0k cached)  1.1k out  $0.0342  12.4s``."""
-    recorded = answered.recorded
     if recorded is None:
         return "not recorded"
     metrics = metrics_of(recorded.turn, workspace.price)

@@ -122,10 +122,13 @@ VERBS = (
             "For each agent that is installed it asks whether its turns are to be captured. Its hooks then leave a note"
             " in the spool when it is given a prompt, when it has answered and when it ends; what it said is read from"
             " its own transcript, in the background. Turns go to AI_SESSION, else to the session in use, else to one"
-            " named after the agent and the branch; with USE_SESSIONS=false nothing is captured. Hooks are put into"
-            " .claude/settings.local.json, which is not for committing; with --shared into .claude/settings.json, whose"
-            " hooks do nothing for who has no gitsess; with --user into ~/.claude/settings.json, whose hooks do nothing"
-            " in repositories where no agent was chosen. An agent may ask you to trust them.",
+            " named after the agent and the branch; with USE_SESSIONS=false nothing is captured.",
+            "Claude Code's hooks are put into .claude/settings.local.json, which is not for committing; with --shared"
+            " into .claude/settings.json, whose hooks do nothing for who has no gitsess; with --user into"
+            " ~/.claude/settings.json, whose hooks do nothing in repositories where no agent was chosen. Gemini CLI has"
+            " one file for the first two, .gemini/settings.json; opencode has a plugin, .opencode/plugins/gitsess.js;"
+            " Codex is told by notify in ~/.codex/config.toml, which is always your own: --undo has it do nothing here,"
+            " and --undo --user takes it out. An agent may ask you to trust what was put there.",
             "'git log --notes=ai-sessions' shows the notes: which turns led to a commit, their tokens and their cost.",
             "It warns of remotes that carry sessions unasked. All but the hook and the notes works without init.",
         ),
@@ -163,6 +166,18 @@ VERBS = (
                 many=True,
                 completes="session",
             ),
+            Opt(
+                ("--via",),
+                "Have this agent's own program do it, with its tools and its login: it may change files.",
+                "AGENT",
+                choices=("claude", "codex", "gemini"),
+            ),
+            Opt(("--timeout",), "With --via: stop the agent after so many seconds.", "SECONDS", kind="count"),
+            Opt(
+                ("--agent-args",),
+                "With --via: more options for the agent, in one word, such as '--permission-mode acceptEdits'.",
+                "OPTIONS",
+            ),
             Opt(("--budget",), "Stop before a request that would pass this many US dollars.", "USD"),
             Opt(("--max-tokens",), "The longest answer, in tokens.", "N", kind="count"),
             Opt(("--task",), "The task this turn works on, such as T1.2.", "TASK"),
@@ -184,6 +199,10 @@ VERBS = (
             " such as plan, implement, review or verify. The first run begins the session.",
             "PROMPT is one argument; '-', or nothing where standard input is no terminal, reads it from there.",
             "It writes text, not files: the answer is printed and recorded, and your working tree stays as it is.",
+            "With --via the agent is started in the working tree, without a terminal, and goes on with the conversation"
+            " that the session holds of it, never with whatever it had last; what the session holds besides since then"
+            " is handed over behind the prompt. MODEL is the agent's own word then. Tokens and cost are those of its"
+            " transcript. What it may do is the agent's to decide: its settings, and --agent-args.",
             "Secrets are redacted before anything is sent or stored. The key is ANTHROPIC_API_KEY;"
             " ANTHROPIC_BASE_URL points elsewhere. ^C keeps what had arrived as an interrupted turn.",
         ),
@@ -191,6 +210,11 @@ VERBS = (
             ("git ai-session run plan auth-service 'Plan token refresh' -f src/auth.py", ""),
             ("git ai-session run implement auth-service 'Do step 1' --with plan-auth-service", ""),
             ("git diff | git ai-session run review auth-service -", ""),
+            (
+                "git ai-session run --via claude implement auth-service 'Do step 2'"
+                " --agent-args '--permission-mode acceptEdits'",
+                "",
+            ),
         ),
     ),
     Verb(

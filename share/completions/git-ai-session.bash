@@ -73,8 +73,8 @@ __git_ai_session_complete ()
 				arguments=""
 				;;
 			run)
-				options="--model --system --file --with --budget --max-tokens --task --dry-run --show-redactions --quiet --json --help"
-				values=" -m:model --model:model --system:text -f:path --file:path --with:session --budget:text --max-tokens:count --task:text"
+				options="--model --system --file --with --via --timeout --agent-args --budget --max-tokens --task --dry-run --show-redactions --quiet --json --help"
+				values=" -m:model --model:model --system:text -f:path --file:path --with:session --via:claude,codex,gemini --timeout:count --agent-args:text --budget:text --max-tokens:count --task:text"
 				arguments="command feature text"
 				;;
 			use)
