@@ -1,19 +1,21 @@
-"""The history of agents: importing it, against reading the same files and parsing their JSON."""
+"""The history of agents: importing it, against reading the same files and parsing their JSON; and their hooks."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from bench.material import BEGIN, MODEL, USAGE, Writer, make_repository
-from bench.measuring import Ratio, World, bound, heading, peak_rss_mb, timed
+from bench.measuring import Ratio, World, bound, heading, in_turns, peak_rss_mb, timed
 from gitsess.text import iso
 
 CONVERSATIONS, TURNS, STEPS = 20, 50, 4
 TIME_LIMIT, MEMORY_LIMIT_MB = 2.0, 400
+HOOK_LIMIT, LONG_BYTES, ROUNDS = 6.0, 100_000_000, 40
 
 
 def report(world: World) -> Iterator[str]:
@@ -36,6 +38,76 @@ def report(world: World) -> Iterator[str]:
     yield Ratio(ours=[again], other=parsed[2:]).line("import again, against the same")
     yield f"  the largest resident set, of the dry run: {peak:,.1f} MB   {bound(peak, MEMORY_LIMIT_MB, unit='MB')}"
     yield "  where it loses: every text is searched for secrets, and every object hashed and packed"
+    yield ""
+    yield from _hooks(world)
+
+
+def _hooks(world: World) -> Iterator[str]:
+    """What the agent waits for, and what the drain then does, with a short transcript and a long one."""
+    path = make_repository(world.folder / "hooks", world.environment)
+    world.run(*world.program, "init", "--agent", "claude", cwd=path)
+    script = path / ".git/ai-sessions/agent"
+    # What it starts in the background is measured by itself.
+    script.write_text(re.sub(r"set -- /.*", "set -- /bin/true", script.read_text()))
+    short = _growing(path, "short", 1_000)
+    long = _growing(path, "long", LONG_BYTES)
+    waiting = in_turns(
+        {
+            "sh": lambda: world.quietly("sh", "-c", ":", cwd=path),
+            "short": lambda: _tell(world, script, short, path),
+            "long": lambda: _tell(world, script, long, path),
+        },
+        times=ROUNDS,
+    )
+    world.run(*world.program, "drain", "--wait", cwd=path)
+    drained: dict[str, list[float]] = {"short": [], "long": []}
+    for number in range(ROUNDS // 4):
+        for name, transcript in (("short", short), ("long", long)):
+            _add_turn(transcript, path, number)
+            _tell(world, script, transcript, path)
+            drained[name].append(timed(lambda: world.run(*world.program, "drain", "--wait", cwd=path)))
+    yield f"HOOKS, transcripts of {short.stat().st_size / 1e3:,.1f} KB and {long.stat().st_size / 1e6:,.1f} MB"
+    yield ""
+    yield heading("HOOK", "SH -C :")
+    for name in ("short", "long"):
+        line = f"the agent waits, {name} transcript"
+        yield Ratio(ours=waiting[name], other=waiting["sh"]).line(line, at_most=HOOK_LIMIT)
+    yield heading("LONG", "SHORT")
+    yield Ratio(ours=waiting["long"], other=waiting["short"]).line("the agent waits")
+    yield Ratio(ours=drained["long"], other=drained["short"]).line("a turn is drained")
+
+
+def _growing(cwd: Path, name: str, size: int) -> Path:
+    """A transcript of at least ``size`` bytes that ends with a turn."""
+    path = cwd.parent / f"{name}.jsonl"
+    writer = Writer(name)
+    filler = json.dumps({"type": "api-request", "params": writer.prose(1_000_000)}) + "\n"
+    with path.open("w") as out:
+        while out.tell() + len(filler) < size:
+            out.write(filler)
+    _add_turn(path, cwd, -1)
+    return path
+
+
+def _add_turn(path: Path, cwd: Path, number: int) -> None:
+    with path.open("a") as out:
+        for line in _turn(Writer(f"{path.stem} {number}"), _conversation(path), str(cwd), 0, number + 1):
+            out.write(json.dumps(line) + "\n")
+
+
+def _conversation(path: Path) -> str:
+    return f"{len(path.stem):08d}-0000-4000-8000-000000000000"
+
+
+def _tell(world: World, script: Path, transcript: Path, cwd: Path) -> None:
+    """Runs the hook as the agent does."""
+    body = {
+        "session_id": _conversation(transcript),
+        "transcript_path": str(transcript),
+        "cwd": str(cwd),
+        "hook_event_name": "Stop",
+    }
+    world.run(str(script), "claude", cwd=cwd, stdin=json.dumps(body).encode())
 
 
 def _transcript(home: Path, cwd: Path, number: int) -> Path:

@@ -37,6 +37,16 @@ class Place(Value):
     tracked: bool
 
 
+class Shipped(Value):
+    """What is put into repositories: ``hook`` for git, ``agent`` for agents and ``plugin`` for opencode, each as it is
+    shipped; ``program``: the words that start git-ai-session, the first an absolute path."""
+
+    hook: str
+    agent: str
+    plugin: str
+    program: tuple[str, ...]
+
+
 class Change(Value):
     """``action``: ``installed``, ``upgraded``, ``unchanged``, ``removed`` or ``absent``; ``chained``: a hook that
     was there is run by ours, or is back in its place."""
@@ -130,11 +140,19 @@ def faults(folder: Path, template: str) -> list[str]:
         found.append(f"{hook} may not be executed, so git passes over it")
     if (_version(text) or 0) < (_version(template) or 0):
         found.append(f"{hook} is of an older gitsess")
-    program = _PROGRAM.search(text)
-    words = shlex.split(program[1]) if program is not None else []
-    if not words or not os.access(words[0], os.X_OK):
-        found.append(f"{hook} starts {shown(words[0] if words else 'nothing', 120)}, which is not there")
+    if (program := missing_program(text)) is not None:
+        found.append(f"{hook} starts {shown(program, 120)}, which is not there")
     return found
+
+
+def missing_program(text: str) -> str | None:
+    """The program that a script of ours starts, where it is not there."""
+    found = _PROGRAM.search(text)
+    try:
+        words = shlex.split(found[1]) if found is not None else []
+    except ValueError:
+        words = []
+    return None if words and os.access(words[0], os.X_OK) else words[0] if words else "nothing"
 
 
 def _make(folder: Path) -> int:

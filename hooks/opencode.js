@@ -11,7 +11,7 @@ import { join } from "node:path"
 // Empty: the repository that opencode works in has it.
 const SCRIPT = "@SCRIPT@"
 const RUN =
-  'a=$1; [ -n "$a" ] || a=$(git -C "$2" rev-parse --path-format=absolute --git-common-dir 2>/dev/null)/ai-sessions/agent; ' +
+  'a=$1; [ -n "$a" ] || a=$(git -c safe.bareRepository=explicit -C "$2" rev-parse --path-format=absolute --git-common-dir 2>/dev/null)/ai-sessions/agent; ' +
   '[ ! -x "$a" ] || exec "$a" opencode "$3"'
 
 export const Gitsess = async ({ directory }) => {

@@ -170,7 +170,8 @@ def test_help_by_git_opens_the_man_page(tmp_path: Path) -> None:
 def test_the_manual_names_every_setting_and_variable_that_is_read() -> None:
     """No ai-session.* setting and no environment variable of ours is read that the manual does not explain, nor
     explained and not read."""
-    code = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "gitsess").rglob("*.py")}
+    package = ROOT / "gitsess"
+    code = {str(path.relative_to(package)): path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
     keys = re.findall(r'last\("(\w+)"\)|config\.get\(f"\{SECTION\}\.(\w+)"', code["config.py"])
     assert {f"ai-session.{a or b}" for a, b in keys} == {entry.term for entry in manual.SETTINGS}
     read = re.compile(r'(?:environ|environment|env)(?:\.get\(|\[)\s*"([A-Z_]{3,})"|_base\("([A-Z_]+)"')
@@ -181,4 +182,4 @@ def test_the_manual_names_every_setting_and_variable_that_is_read() -> None:
 
 
 # What the system says of itself and its user; what the tour sets for git.
-NOT_OURS = {"HOME", "USERPROFILE", "LOGNAME", "USER", "USERNAME", "COMPUTERNAME", "TERM", "GIT_PAGER"}
+NOT_OURS = {"HOME", "USERPROFILE", "LOGNAME", "USER", "USERNAME", "COMPUTERNAME", "TERM", "GIT_PAGER", "PATH"}

@@ -359,6 +359,46 @@ def other_hooks(repo: Repo) -> None:
     repo.git("config", "core.hooksPath", "elsewhere")
 
 
+def told(repo: Repo, *agents: str) -> None:
+    repo.ai("init", *(word for name in agents for word in ("--agent", name)))
+
+
+def script_of_agents(repo: Repo) -> Path:
+    return repo.path / ".git/ai-sessions/agent"
+
+
+def script_lost(repo: Repo) -> None:
+    told(repo, "claude")
+    script_of_agents(repo).unlink()
+
+
+def script_of_nobody(repo: Repo) -> None:
+    told(repo, "codex")
+    text = script_of_agents(repo).read_text()
+    script_of_agents(repo).write_text(re.sub(r"(\t+set -- )'?/\S+", r"\1/gone/bin/python", text))
+
+
+def script_for_nobody(repo: Repo) -> None:
+    told(repo, "gemini")
+    script_of_agents(repo).chmod(0o600)
+
+
+def script_outlived(repo: Repo) -> None:
+    told(repo, "gemini")
+    script_of_agents(repo).write_text(script_of_agents(repo).read_text().replace("agent 1:", "agent 0:"))
+
+
+def settings_outlived(name: str, path: str) -> Callable[[Repo], object]:
+    """What an agent is told to run is what was there when the repository was elsewhere."""
+
+    def plant(repo: Repo) -> None:
+        told(repo, name)
+        settings = repo.path / path
+        settings.write_text(settings.read_text().replace(str(repo.path), "/elsewhere"))
+
+    return plant
+
+
 AROUND: dict[str, tuple[str, Callable[[Repo], object], bool]] = {
     "a lock left behind": ("lock", lambda r: aged(r.path / ".git" / f"{PLAN}.lock"), True),
     "packed-refs.lock": ("lock", lambda r: aged(r.path / ".git/packed-refs.lock"), True),
@@ -392,6 +432,16 @@ AROUND: dict[str, tuple[str, Callable[[Repo], object], bool]] = {
     "a hook that starts nothing": ("hook", program_gone, False),
     "a hook lost before its chain": ("hook", lambda r: hook(r).rename(hook(r).with_suffix(".chained")), False),
     "hooks looked for elsewhere": ("hook", other_hooks, False),
+    "a script of agents lost": ("agent", script_lost, True),
+    "a script of agents that starts nothing": ("agent", script_of_nobody, True),
+    "a script of agents not executable": ("agent", script_for_nobody, True),
+    "a script of agents of an older kind": ("agent", script_outlived, True),
+    "hooks of a repository that moved": ("agent", settings_outlived("claude", ".claude/settings.local.json"), True),
+    "a plugin of a repository that moved": (
+        "agent",
+        settings_outlived("opencode", ".opencode/plugins/gitsess.js"),
+        True,
+    ),
     "a remote that mirrors": ("remote", lambda r: r.git("remote", "add", "--mirror=push", "m", "/nowhere"), False),
     "a refspec for all": ("remote", lambda r: r.git("config", "remote.x.push", "refs/*:refs/*"), False),
     "a refspec that overwrites": ("remote", lambda r: r.git("config", "remote.x.fetch", "+refs/*:refs/*"), False),
@@ -408,6 +458,41 @@ def test_a_fault_around_them_is_found_and_only_that(healthy: Repo, fault: str) -
     found = healthy.ai("doctor", "--json", "--fix", code=0 if mendable else 1).json["findings"]
     assert {item["fixed"] for item in found} == {mendable}
     assert (set(checks(healthy)) == set()) == mendable
+
+
+def test_agents_that_were_told_are_no_fault(healthy: Repo) -> None:
+    """Nor are settings that came with the repository where nobody ran init, nor the person's own for others."""
+    agents = ("claude", "codex", "gemini", "opencode")
+    told(healthy, *agents)
+    healthy.ai("init", "--agent", "claude", "--shared")
+    assert checks(healthy, code=0) == []
+    committed = [healthy.path / ".claude/settings.json", healthy.path / ".gemini/settings.json"]
+    texts = [path.read_bytes() for path in committed]
+    healthy.ai("init", "--undo")
+    assert not script_of_agents(healthy).exists()
+    for path, text in zip(committed, texts, strict=True):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(text)
+    healthy.ai("init")
+    assert checks(healthy, code=0) == []
+    # What cannot be read as settings is left to the agent.
+    (healthy.path / ".claude/settings.local.json").write_text("{")
+    assert checks(healthy, code=0) == []
+
+
+def test_what_agents_are_told_is_mended_as_it_was(healthy: Repo) -> None:
+    """--fix brings ours up to date, keeps what others have there, and undoing still takes only ours out."""
+    settings = healthy.path / ".claude/settings.local.json"
+    settings.parent.mkdir()
+    theirs = {"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "say"}]}], "PreToolUse": []}, "other": 1}
+    settings.write_text(json.dumps(theirs))
+    settings_outlived("claude", ".claude/settings.local.json")(healthy)
+    script_of_agents(healthy).unlink()
+    healthy.ai("doctor", "--fix")
+    assert str(script_of_agents(healthy)) in settings.read_text()
+    assert os.access(script_of_agents(healthy), os.X_OK)
+    healthy.ai("init", "--undo")
+    assert json.loads(settings.read_text()) == theirs
 
 
 def test_a_lock_that_may_be_in_use_is_no_fault(healthy: Repo) -> None:

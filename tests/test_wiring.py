@@ -365,6 +365,74 @@ def test_only_ours_is_taken_out_of_a_changed_configuration(chained: list[str], r
     assert "# kept" in config.read_text()
 
 
+LAYOUT = "notify = [ # tell\n  'say', # first\n  \"a b\",\n  # nobody else\n]\n"
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_what_stands_beside_ours_is_not_laid_out_anew(newline: str, repo: Repo, config: Path) -> None:
+    """Comments and lines of the program that was there stay, with ours and without."""
+    text = LAYOUT.replace("\n", newline)
+    put(config, text)
+    repo.ai("init", "--agent", "codex")
+    found = config.read_bytes().decode()
+    for line in text.split(newline):
+        assert line in found.split(newline)
+    config.write_bytes(config.read_bytes() + b"# mine\n")
+    repo.ai("init", "--undo", "--user")
+    assert config.read_bytes().decode() == f"{text}# mine\n"
+
+
+def test_a_linked_configuration_stays_a_link(repo: Repo, config: Path, tmp_path: Path) -> None:
+    """It is changed where it is, as people who keep their settings elsewhere want it; one too large is refused."""
+    before = put(tmp_path / "dotfiles/config.toml", 'model = "x"\n')
+    config.parent.mkdir()
+    config.symlink_to(tmp_path / "dotfiles/config.toml")
+    repo.ai("init", "--agent", "codex")
+    assert config.is_symlink()
+    assert "notify" in tomllib.loads((tmp_path / "dotfiles/config.toml").read_text())
+    repo.ai("init", "--undo", "--user")
+    assert (tmp_path / "dotfiles/config.toml").read_bytes() == before
+    config.write_bytes(b"#" * (1 << 23))
+    assert "larger than" in repo.ai("init", "--agent", "codex", code=1).err
+    assert config.stat().st_size == 1 << 23
+
+
+def test_one_that_cannot_be_told_does_not_leave_the_others_without_a_script(repo: Repo, config: Path) -> None:
+    """What was put in place before the refusal works."""
+    put(config, "notify = [")
+    repo.ai("init", "--agent", "claude", "--agent", "codex", code=1)
+    assert os.access(repo.path / ".git/ai-sessions/agent", os.X_OK)
+    assert "Stop" in commands(repo.path / LOCAL)
+
+
+def test_another_repository_goes_on_being_captured(repo: Repo, config: Path, tmp_path: Path) -> None:
+    """Taken back in one repository, a person's notify still serves the other: only its own script is gone."""
+    other = Repo(path=tmp_path / "other")
+    other.path.mkdir()
+    other.git("init", "-q")
+    repo.ai("init", "--agent", "codex")
+    assert other.ai("init", "--agent", "codex", "--json").json["agents"][0]["action"] == "unchanged"
+    repo.ai("init", "--undo")
+    words = tomllib.loads(config.read_text())["notify"]
+    for folder in (repo.path, other.path):
+        script = folder / ".git/ai-sessions/agent"
+        if script.exists():
+            script.write_text(f"#!/bin/sh\necho {folder} >>{tmp_path / 'told'}\n")
+        event = json.dumps({"cwd": str(folder)}, separators=(",", ":"))
+        done = subprocess.run([*words, event], cwd="/", capture_output=True, timeout=60, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert (tmp_path / "told").read_text() == f"{other.path}\n"
+
+
+def test_a_program_that_fails_or_is_gone_fails_as_it_did(repo: Repo, config: Path) -> None:
+    """Codex sees what it saw before: the exit code is that of the program that was there."""
+    for theirs, code in ((["sh", "-c", "exit 7"], 7), (["/nowhere/say"], 127)):
+        put(config, f"notify = {json.dumps(theirs)}\n")
+        repo.ai("init", "--agent", "codex")
+        words = tomllib.loads(config.read_text())["notify"]
+        assert subprocess.run([*words, "{}"], capture_output=True, timeout=60, check=False).returncode == code
+
+
 @pytest.mark.parametrize("text", ["notify = [", 'notify = "say"', "notify = [1]", "\udcff", "a = 1\na = 2\n"])
 def test_a_configuration_that_codex_would_not_read_is_left_alone(text: str, repo: Repo, config: Path) -> None:
     """One line says so, and not a byte is changed."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from gitsess import doctor, setup
+from gitsess import doctor
 from gitsess.catalog import short_model
 from gitsess.cli.handling import note, opened
 from gitsess.cli.looking import warn_all
 from gitsess.cli.output import Column, Style, print_json, print_lines, style, table, terminal_width
-from gitsess.cli.shipped import hooks_dir
+from gitsess.cli.shipped import shipped
 from gitsess.doctor import Examined, Finding
 from gitsess.errors import UsageError
 from gitsess.text import one_line, plural, short_count, short_usd
@@ -29,10 +29,9 @@ def examine(around: Surroundings, values: dict[str, Any]) -> int:
     if values["accounting"]:
         return _compare(around, values)
     workspace = opened(around, drains=False)
-    hook = (hooks_dir() / setup.NAME).read_text(encoding="utf-8")
     with_progress, clear = _progress()
     try:
-        found = doctor.examine(workspace, hook, fix=bool(values["fix"]), progress=with_progress)
+        found = doctor.examine(workspace, shipped(), fix=bool(values["fix"]), progress=with_progress)
     finally:
         clear()
     left = [finding for finding in found.findings if not finding.fixed]

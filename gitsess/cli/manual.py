@@ -78,6 +78,8 @@ ENVIRONMENT = (
     Entry("CODEX_HOME", "Where Codex keeps its transcripts. Default: ~/.codex."),
     Entry("GEMINI_CLI_HOME", "The folder of Gemini CLI's .gemini, with its transcripts. Default: the home folder."),
     Entry("NO_COLOR", "Where it is set and not empty, no colour is used."),
+    Entry("XDG_DATA_HOME", "opencode's database is in opencode below it. Default: ~/.local/share."),
+    Entry("XDG_CONFIG_HOME", "One's own plugin for opencode is in opencode/plugins below it. Default: ~/.config."),
     Entry("XDG_STATE_HOME", "The spool of last resort is in gitsess/spool below it. Default: ~/.local/state."),
     Entry("XDG_CACHE_HOME", "The table of prices is in gitsess below it. Default: ~/.cache."),
 )

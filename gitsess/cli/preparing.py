@@ -100,11 +100,15 @@ def _wired(workspace: Workspace, ours: setup.Shipped, values: dict[str, Any]) ->
             if name in values["agent"]:
                 raise
     state_dir = workspace.repository.state_dir
-    changes = []
-    for name, scope in scopes.items():
-        words = wiring.words_of(name, scope, state_dir, plugin=ours.plugin)
-        changes.append(wiring.wire(wiring.spot_of(name, scope, _around(workspace)), words))
-    wiring.install_script(state_dir, ours.agent, ours.program)
+    changes: list[wiring.Change] = []
+    try:
+        for name, scope in scopes.items():
+            words = wiring.words_of(name, scope, state_dir, plugin=ours.plugin)
+            changes.append(wiring.wire(wiring.spot_of(name, scope, _around(workspace)), words))
+    finally:
+        # One whose settings cannot be changed must not leave the others with nothing to run.
+        if changes:
+            wiring.install_script(state_dir, ours.agent, ours.program)
     return changes
 
 
@@ -162,6 +166,8 @@ def _wired_lines(change: wiring.Change) -> Iterator[str]:
         yield "it does nothing in repositories where init --agent was not run"
     elif change.scope == "shared":
         yield "who has no gitsess, or did not run init, is not disturbed by them"
+        if change.agent == "gemini":
+            yield "it reads them where it is started at the top of the repository; with --user, anywhere"
     else:
         yield "do not commit that file: it names a path of this machine"
 

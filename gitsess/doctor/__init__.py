@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from gitsess.doctor import copies, ledger, places
 from gitsess.doctor.findings import Finding
 from gitsess.errors import GitsessError
+from gitsess.setup import Shipped
 from gitsess.values import Value
 from gitsess.workspace import Workspace
 
@@ -29,15 +30,15 @@ class Examined(Value):
     turns: int
 
 
-def examine(workspace: Workspace, hook: str, *, fix: bool, progress: Callable[[str], None]) -> Examined:
+def examine(workspace: Workspace, shipped: Shipped, *, fix: bool, progress: Callable[[str], None]) -> Examined:
     """Looks at everything; with ``fix`` mends each finding that can be, at once.
 
-    ``hook`` is the text of the hook as it is shipped; ``progress`` hears what is being looked at.
+    ``shipped`` is what hooks are made of; ``progress`` hears what is being looked at.
     """
     found: list[Finding] = []
     seen = ledger.Seen()
     checks: tuple[tuple[str, Callable[[], Iterator[Finding]]], ...] = (
-        ("places", lambda: places.check(workspace, hook)),
+        ("places", lambda: places.check(workspace, shipped)),
         ("sessions", lambda: ledger.check(workspace, seen, progress)),
         ("copies", lambda: copies.check(workspace, progress)),
     )

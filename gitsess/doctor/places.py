@@ -6,8 +6,10 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from gitsess import setup
+from gitsess.capture import wiring
 from gitsess.config import settings
 from gitsess.doctor.findings import Finding
 from gitsess.errors import GitsessError, StoreError
@@ -19,12 +21,13 @@ STALE = timedelta(minutes=10)
 """After so long a lock or a temporary file is nobody's: git holds a ref's lock for milliseconds."""
 
 
-def check(workspace: Workspace, hook: str) -> Iterator[Finding]:
-    """``hook`` is the text of the post-commit hook as it is shipped."""
+def check(workspace: Workspace, shipped: setup.Shipped) -> Iterator[Finding]:
+    """``shipped`` is what hooks are made of."""
     yield from _settings(workspace)
     yield from _locks(workspace)
     yield from _spool(workspace)
-    yield from _hooks(workspace, hook)
+    yield from _hooks(workspace, shipped.hook)
+    yield from _agents(workspace, shipped)
     yield from _permissions(workspace)
     for line in setup.carriers(workspace.config):
         message, _, advice = line.partition("; ")
@@ -133,6 +136,54 @@ def _hooks(workspace: Workspace, hook: str) -> Iterator[Finding]:
             message=f"the hook is in {default}, and git looks for hooks in {place.folder}",
             advice="'git ai-session init' puts it there too; or unset core.hooksPath",
         )
+
+
+def _agents(workspace: Workspace, shipped: setup.Shipped) -> Iterator[Finding]:
+    """The settings of agents, where init has put something into them, and the script that they run."""
+    try:
+        top = setup.top(workspace) if workspace.repository.worktree is not None else None
+    except StoreError:
+        # Inside of the git directory itself.
+        top = None
+    if top is None or workspace.around.home is None:
+        return
+    state_dir = workspace.repository.state_dir
+    needed = False
+    around = wiring.Around(
+        state_dir=state_dir,
+        state_home=workspace.around.state_home,
+        top=top,
+        home=Path(workspace.around.home),
+        environment=workspace.around.environment,
+    )
+    for spot in wiring.spots(around):
+        if spot.scope == "shared" and not spot.recorded:
+            # It came with the repository, and whoever did not run init is not to be disturbed by it.
+            continue
+        words = wiring.words_of(spot.agent, spot.scope, state_dir, plugin=shipped.plugin)
+        told = wiring.is_wired(spot, words)
+        if spot.scope != "user" and told is not None:
+            needed = True
+        if told is False:
+            yield Finding(
+                check="agent",
+                subject=str(spot.path),
+                message=f"{wiring.TITLES[spot.agent]} is told in {spot.path} to run what is not there, or is older",
+                advice=f"'git ai-session init --agent {spot.agent}' puts it right, and so does --fix",
+                mend=_rewiring(spot, words),
+            )
+    for fault in wiring.script_faults(state_dir, shipped.agent, told=needed):
+        yield Finding(
+            check="agent",
+            subject=state_dir,
+            message=fault,
+            advice="'git ai-session init --agent NAME' puts it right, and so does --fix",
+            mend=lambda: wiring.install_script(state_dir, shipped.agent, shipped.program),
+        )
+
+
+def _rewiring(spot: wiring.Spot, words: str) -> Callable[[], object]:
+    return lambda: wiring.wire(spot, words)
 
 
 def _permissions(workspace: Workspace) -> Iterator[Finding]:
