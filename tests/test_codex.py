@@ -6,11 +6,9 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitsess import turns
+from gitsess import agents, turns
 from gitsess.agents import codex
 from gitsess.agents.captured import START, Captured, Position, turn_id_of
 from gitsess.errors import NotFound, StoreError
 from gitsess.model import TokenUsage
 from gitsess.turns import Turn
+from tests.agents.damage import assert_paired, assert_readable, made_hostile, with_noise
 
 FIXTURES = Path(__file__).parent / "agents" / "codex"
 CASES = sorted(path.name for path in FIXTURES.iterdir())
@@ -235,21 +234,6 @@ def test_messages_leave_out_what_compacting_came_to() -> None:
     assert found[-1]["content"] == [{"type": "text", "text": "After it."}]
 
 
-def assert_paired(found: Sequence[Any]) -> None:
-    """The Messages API's rules: a result right behind its call, and none without one."""
-    waiting: list[str] = []
-    for message in found:
-        if message["role"] == "user":
-            results = [block["tool_use_id"] for block in message["content"] if block["type"] == "tool_result"]
-            assert results == waiting
-            waiting = []
-        else:
-            assert not waiting
-            waiting = [block["id"] for block in message["content"] if block["type"] == "tool_use"]
-    assert not waiting
-    assert all(one["role"] != other["role"] for one, other in pairwise(found))
-
-
 def test_the_plan() -> None:
     """The plan is what update_plan said last, and None where a turn did not touch it."""
     for case in ("edit", "earlier", "migrated"):
@@ -410,37 +394,9 @@ def test_lines_that_are_none_cost_no_turn(case: str, data: st.DataObject) -> Non
     """Unknown, broken and hostile lines between the others, and lines that stand there twice, change no turn."""
     with tempfile.TemporaryDirectory() as folder:
         path = data.draw(st.sampled_from(copy_of(case, folder)))
-        before, lines = summary(path), path.read_bytes().split(b"\n")[:-1]
-        for place in sorted(data.draw(st.sets(st.integers(0, len(lines) - 1), max_size=8)), reverse=True):
-            extra = data.draw(st.one_of(NOISE, st.just(lines[place])))
-            lines[place:place] = [extra]
-        path.write_bytes(b"\n".join(lines) + b"\n" + data.draw(st.sampled_from([b"", b'{"half": '])))
+        before = summary(path)
+        path.write_bytes(with_noise(data, path.read_bytes(), NOISE))
         assert summary(path) == before
-
-
-def values(line: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place of a value, as its container and its key there."""
-    stack = [line]
-    while stack:
-        item = stack.pop()
-        for key, inner in item.items() if isinstance(item, dict) else enumerate(item):
-            yield item, key
-            if isinstance(inner, dict | list):
-                stack.append(inner)
-
-
-HOSTILE = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(10**20), 10**20),
-    st.floats(allow_nan=False),
-    st.text(max_size=5),
-    st.just([]),
-    st.just({}),
-    st.just(["x"]),
-    st.just({"type": "message", "turn_id": 5}),
-    st.just("9999-12-31T23:59:59.999+23:59"),
-)
 
 
 @fuzzed
@@ -449,28 +405,8 @@ def test_no_rollout_is_too_hostile(case: str, data: st.DataObject) -> None:
     """Whatever a line's values are, in whatever order lines stand, reading ends, and its turns can be recorded."""
     with tempfile.TemporaryDirectory() as folder:
         path = data.draw(st.sampled_from(copy_of(case, folder)))
-        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-        for _ in range(data.draw(st.integers(0, 8))):
-            places = list(values(data.draw(st.sampled_from(lines))))
-            if places:
-                holder, key = data.draw(st.sampled_from(places))
-                holder[key] = deepcopy(data.draw(HOSTILE))
-        for _ in range(data.draw(st.integers(0, 4))):
-            one, other = data.draw(st.tuples(*[st.integers(0, len(lines) - 1)] * 2))
-            lines[one], lines[other] = lines[other], lines[one]
-        path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-        last = 0
-        for found in codex.read(path, closed=True):
-            assert found.complete
-            assert last <= found.position.offset <= path.stat().st_size
-            last = found.position.offset
-            assert re.fullmatch("[0-9a-f]{32}", found.turn.turn_id)
-            kept = json.loads(json.dumps(turns.dump(found.turn)))
-            assert turns.parse(kept, now=NOW, spooled=True).requests == found.turn.requests
-            assert_paired(codex.messages(found.turn.native))
-            codex.todos(found.turn.native)
-            json.dumps(dict(found.position.carry))
-        codex.reported(path)
+        path.write_text(made_hostile(data, path.read_bytes()))
+        assert_readable(agents.reader("codex"), path, NOW)
         list(codex.transcripts(Path(folder), {"CODEX_HOME": folder}))
 
 

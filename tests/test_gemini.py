@@ -7,10 +7,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitsess import turns
+from gitsess import agents, turns
 from gitsess.agents import gemini
 from gitsess.agents.captured import START, Captured, Position, turn_id_of
 from gitsess.errors import NotFound, StoreError
 from gitsess.model import TokenUsage
 from gitsess.turns import Turn
+from tests.agents.damage import assert_readable, made_hostile, with_noise
 
 FIXTURES = Path(__file__).parent / "agents" / "gemini"
 CASES = sorted(path.name for path in FIXTURES.iterdir())
@@ -310,37 +309,9 @@ def test_lines_that_are_none_cost_no_turn(case: str, data: st.DataObject) -> Non
     """Unknown, broken and hostile lines between the others, and lines that stand there twice, change no turn."""
     with tempfile.TemporaryDirectory() as folder:
         path = data.draw(st.sampled_from(copy_of(case, folder)))
-        before, lines = summary(path), path.read_bytes().split(b"\n")[:-1]
-        for place in sorted(data.draw(st.sets(st.integers(0, len(lines) - 1), max_size=8)), reverse=True):
-            lines[place:place] = [data.draw(st.one_of(NOISE, st.just(lines[place])))]
-        path.write_bytes(b"\n".join(lines) + b"\n" + data.draw(st.sampled_from([b"", b'{"half": '])))
+        before = summary(path)
+        path.write_bytes(with_noise(data, path.read_bytes(), NOISE))
         assert summary(path) == before
-
-
-def values(line: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place of a value, as its container and its key there."""
-    stack = [line]
-    while stack:
-        item = stack.pop()
-        for key, inner in item.items() if isinstance(item, dict) else enumerate(item):
-            yield item, key
-            if isinstance(inner, dict | list):
-                stack.append(inner)
-
-
-HOSTILE = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(10**20), 10**20),
-    st.floats(allow_nan=False),
-    st.text(max_size=5),
-    st.just([]),
-    st.just({}),
-    st.just(["x"]),
-    st.just({"type": "user", "id": "x"}),
-    st.just("9999-12-31T23:59:59.999+23:59"),
-    st.just("../.."),
-)
 
 
 @fuzzed
@@ -350,39 +321,6 @@ def test_no_chat_is_too_hostile(case: str, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy_of(case, folder)
         for path in Path(folder).rglob("*.jsonl"):
-            lines = [json.loads(line) for line in path.read_bytes().splitlines()]
-            for _ in range(data.draw(st.integers(0, 8))):
-                places = list(values(data.draw(st.sampled_from(lines))))
-                if places:
-                    holder, key = data.draw(st.sampled_from(places))
-                    holder[key] = deepcopy(data.draw(HOSTILE))
-            for _ in range(data.draw(st.integers(0, 4))):
-                one, other = data.draw(st.tuples(*[st.integers(0, len(lines) - 1)] * 2))
-                lines[one], lines[other] = lines[other], lines[one]
-            path.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+            path.write_text(made_hostile(data, path.read_bytes()))
         for path in chats(Path(folder)):
-            last = 0
-            for found in gemini.read(path, closed=True):
-                assert found.complete
-                assert last <= found.position.offset <= path.stat().st_size
-                last = found.position.offset
-                assert re.fullmatch("[0-9a-f]{32}", found.turn.turn_id)
-                kept = json.loads(json.dumps(turns.dump(found.turn)))
-                assert turns.parse(kept, now=NOW, spooled=True).requests == found.turn.requests
-                assert_paired(gemini.messages(found.turn.native))
-                gemini.todos(found.turn.native)
-                json.dumps(dict(found.position.carry))
-
-
-def assert_paired(found: Sequence[Any]) -> None:
-    """The Messages API's rules: a result right behind its call, and none without one."""
-    waiting: list[str] = []
-    for message in found:
-        if message["role"] == "user":
-            assert [block["tool_use_id"] for block in message["content"] if block["type"] == "tool_result"] == waiting
-            waiting = []
-        else:
-            assert not waiting
-            waiting = [block["id"] for block in message["content"] if block["type"] == "tool_use"]
-    assert not waiting
-    assert all(one["role"] != other["role"] for one, other in pairwise(found))
+            assert_readable(agents.reader("gemini"), path, NOW)
