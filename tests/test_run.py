@@ -375,7 +375,7 @@ def test_a_refused_request_records_nothing(repo: Repo, api: StandIn, fault: Faul
     assert repo.refs() == []
 
 
-def _signals_by_default() -> None:
+def signals_by_default() -> None:
     """A job in the background, as the tests may be, hands on that it ignores ^C."""
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
@@ -394,7 +394,7 @@ def begun(repo: Repo) -> Iterator[tuple[subprocess.Popen[bytes], bytes]]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            preexec_fn=_signals_by_default,
+            preexec_fn=signals_by_default,
         )
         assert process.stdout is not None
         arrived = b""

@@ -19,6 +19,7 @@ from tests.agents import gemini_server, make_codex, make_gemini, responses_serve
 from tests.agents.loopback import Loopback
 from tests.conftest import PROGRAM, Repo
 from tests.test_real_agents import COMMIT, installed, script_of, served_by, tool
+from tests.test_run import signals_by_default
 
 MARK = "5e5510aa-0000-4000-8000-000000000001"
 
@@ -296,6 +297,7 @@ def test_an_interruption_keeps_what_was_said(number: signal.Signals, repo: Repo,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=signals_by_default,
     )
     for _ in range(600):
         if begun.exists():

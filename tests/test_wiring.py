@@ -521,8 +521,8 @@ def test_agents_are_wired_together(repo: Repo, config: Path) -> None:
     words = [word for name in ("claude", "codex", "gemini", "opencode") for word in ("--agent", name)]
     out = repo.ai("init", *words).out
     assert out.endswith(
-        "their turns go to claude-main, codex-main, gemini-main, opencode-main while main is checked out;"
-        " 'git ai-session use' chooses another session\n"
+        "their turns go to claude-main, codex-main, gemini-main, opencode-main\n"
+        "  while main is checked out; 'git ai-session use' chooses another session\n"
     )
     for path in (repo.path / LOCAL, config, repo.path / GEMINI, repo.path / PLUGIN):
         assert path.exists()

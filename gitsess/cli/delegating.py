@@ -10,13 +10,22 @@ from typing import Any
 
 from gitsess import via
 from gitsess.asking import file_text
-from gitsess.cli.handling import note, opened, warn
+from gitsess.cli.handling import note, opened
 from gitsess.cli.output import Style, print_json, style
-from gitsess.cli.running import end_gently, not_to_be_interrupted, printer, prompt_of, summary, system_of, title_of
+from gitsess.cli.running import (
+    end_gently,
+    not_to_be_interrupted,
+    printer,
+    prompt_of,
+    recorded_json,
+    redactions,
+    say_recorded,
+    system_of,
+    title_of,
+)
 from gitsess.config import usd
 from gitsess.errors import UsageError
 from gitsess.names import join, session_name
-from gitsess.report import turn_json
 from gitsess.text import one_line, plural, printable
 from gitsess.via import Answered, Prepared, Wish
 from gitsess.workspace import Surroundings, Workspace
@@ -80,10 +89,7 @@ def _announcement(prepared: Prepared, workspace: Workspace, look: Style) -> Iter
     yield look.dim(f"{prepared.session}  via {prepared.wish.agent}{model}  {goes}{handed}")
     for line in prepared.notes:
         yield look.dim(f"  {one_line(line)}")
-    found = workspace.redactor.counts
-    if found:
-        what = ", ".join(f"{rule} ×{count}" if count > 1 else rule for rule, count in sorted(found.items()))
-        yield look.yellow(f"  redacted before sending: {what}")
+    yield from redactions(workspace, look)
 
 
 def _dry_run(prepared: Prepared) -> int:
@@ -108,15 +114,12 @@ def _finish(
     look: Style,
     say: Callable[[str], None],
 ) -> int:
-    done, recorded = answered.done, answered.recorded
+    done = answered.done
     if values["json"]:
         print_json(_json(workspace, prepared, answered))
     elif done.text and not done.text.endswith("\n"):
         print()
-    sys.stdout.flush()
-    if recorded is not None and recorded.spooled is not None:
-        warn(f"{recorded.reason}; the turn is kept in {recorded.spooled}, and the next command appends it")
-    say(look.dim(summary(workspace, recorded)))
+    say_recorded(workspace, answered.recorded, look, say)
     if done.interrupted:
         note(look.yellow("interrupted; what the agent had written down is kept as a turn"))
         return 130
@@ -127,19 +130,12 @@ def _finish(
 
 
 def _json(workspace: Workspace, prepared: Prepared, answered: Answered) -> dict[str, Any]:
-    done, recorded = answered.done, answered.recorded
-    value: dict[str, Any] = {
+    done = answered.done
+    return {
         "session": prepared.session,
         "agent": prepared.wish.agent,
         "conversation": done.conversation,
         "response": done.text,
         "error": done.failure,
+        **recorded_json(workspace, prepared.session, answered.recorded),
     }
-    if recorded is not None and recorded.oid is not None:
-        found = workspace.history.one(prepared.session)
-        turn = next(item for item in found.commits if item.oid == recorded.oid)
-        value["turn"] = turn_json(found, turn)
-    else:
-        value["turn"] = None
-        value["spooled"] = None if recorded is None else str(recorded.spooled)
-    return value

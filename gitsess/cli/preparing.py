@@ -176,11 +176,11 @@ def _next(workspace: Workspace, changes: Sequence[wiring.Change]) -> list[str]:
     places = Places(workspace.history, workspace.history.tips()[0])
     branch = workspace.branch()
     names = list(dict.fromkeys(change.agent for change in changes))
-    where = "; 'git ai-session use' chooses another session"
+    where = "'git ai-session use' chooses another session"
     if len(names) == 1:
-        return [f"its turns go to {places.session(names[0], branch)} {_on(branch)}{where}"]
+        return [f"its turns go to {places.session(names[0], branch)} {_on(branch)}; {where}"]
     sessions = ", ".join(places.session(name, branch) for name in names)
-    return [f"their turns go to {sessions} {_on(branch)}{where}"]
+    return [f"their turns go to {sessions}", f"  {_on(branch)}; {where}"]
 
 
 def _ask(found: setup.Place) -> None:

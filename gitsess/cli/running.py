@@ -16,7 +16,7 @@ from gitsess.cli.handling import note, opened, warn
 from gitsess.cli.output import Style, print_json, style
 from gitsess.config import usd
 from gitsess.errors import ProviderError, UsageError
-from gitsess.model import JSONObject
+from gitsess.model import JSONObject, SessionName
 from gitsess.names import join, session_name
 from gitsess.report import turn_json
 from gitsess.text import one_line, plural, printable, short_count, short_duration, short_usd
@@ -155,6 +155,11 @@ def _announcement(prepared: Prepared, workspace: Workspace, look: Style) -> Iter
         yield look.dim(f"  a summary stands in for the first {plural(context.summarised, 'turn')}")
     for line in prepared.notes:
         yield look.dim(f"  {one_line(line)}")
+    yield from redactions(workspace, look)
+
+
+def redactions(workspace: Workspace, look: Style) -> Iterator[str]:
+    """What was redacted so far, where there was something."""
     found = workspace.redactor.counts
     if found:
         what = ", ".join(f"{rule} ×{count}" if count > 1 else rule for rule, count in sorted(found.items()))
@@ -210,10 +215,7 @@ def _finish(
         print_json(_json(workspace, prepared, answered))
     elif reply.text and not reply.text.endswith("\n"):
         print()
-    sys.stdout.flush()
-    if recorded is not None and recorded.spooled is not None:
-        warn(f"{recorded.reason}; the turn is kept in {recorded.spooled}, and the next command appends it")
-    say(look.dim(summary(workspace, recorded)))
+    say_recorded(workspace, recorded, look, say)
     if reply.stop_reason == "max_tokens":
         limit = prepared.request.max_tokens
         by = (
@@ -233,6 +235,14 @@ def _finish(
     return 0
 
 
+def say_recorded(workspace: Workspace, recorded: Recorded | None, look: Style, say: Callable[[str], None]) -> None:
+    """Says what a turn took, and where it waits, if it does."""
+    sys.stdout.flush()
+    if recorded is not None and recorded.spooled is not None:
+        warn(f"{recorded.reason}; the turn is kept in {recorded.spooled}, and the next command appends it")
+    say(look.dim(summary(workspace, recorded)))
+
+
 def summary(workspace: Workspace, recorded: Recorded | None) -> str:
     """What the turn took: ``implement-x turn 4  8c1f2aa  38.5k in (36.0k cached)  1.1k out  $0.0342  12.4s``."""
     if recorded is None:
@@ -250,18 +260,18 @@ def summary(workspace: Workspace, recorded: Recorded | None) -> str:
 
 
 def _json(workspace: Workspace, prepared: Prepared, answered: Answered) -> dict[str, Any]:
-    recorded: Recorded | None = answered.recorded
     value: dict[str, Any] = {"session": prepared.session, "response": answered.reply.text}
     value["stop_reason"] = answered.reply.stop_reason
     value["error"] = None if answered.reply.failure is None else answered.reply.failure.text
-    if recorded is not None and recorded.oid is not None:
-        found = workspace.history.one(prepared.session)
-        turn = next(item for item in found.commits if item.oid == recorded.oid)
-        value["turn"] = turn_json(found, turn)
-    else:
-        value["turn"] = None
-        value["spooled"] = None if recorded is None else str(recorded.spooled)
-    return value
+    return {**value, **recorded_json(workspace, prepared.session, answered.recorded)}
+
+
+def recorded_json(workspace: Workspace, session: SessionName, recorded: Recorded | None) -> dict[str, Any]:
+    """The recorded turn, or where it waits."""
+    if recorded is None or recorded.oid is None:
+        return {"turn": None, "spooled": None if recorded is None else str(recorded.spooled)}
+    found = workspace.history.one(session)
+    return {"turn": turn_json(found, next(item for item in found.commits if item.oid == recorded.oid))}
 
 
 def _dry_run(prepared: Prepared, around: Surroundings) -> int:

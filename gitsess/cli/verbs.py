@@ -210,11 +210,7 @@ VERBS = (
             ("git ai-session run plan auth-service 'Plan token refresh' -f src/auth.py", ""),
             ("git ai-session run implement auth-service 'Do step 1' --with plan-auth-service", ""),
             ("git diff | git ai-session run review auth-service -", ""),
-            (
-                "git ai-session run --via claude implement auth-service 'Do step 2'"
-                " --agent-args '--permission-mode acceptEdits'",
-                "",
-            ),
+            ("git ai-session run --via claude implement auth-service 'Do step 2'", ""),
         ),
     ),
     Verb(
