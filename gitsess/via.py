@@ -58,8 +58,8 @@ class Wish(Value):
 
 
 class Prepared(Value):
-    """An invocation ready to be made. ``turns`` of the conversation are resumed, ``handed`` are handed over, of which
-    ``left_out`` did not fit; ``notes`` are lines for the person."""
+    """An invocation ready to be made. ``turns`` of the conversation are resumed, ``handed`` are handed over, and
+    ``left_out`` did not fit; ``known`` are the ids of the turns so far; ``notes`` are lines for the person."""
 
     session: SessionName
     wish: Wish
@@ -69,6 +69,7 @@ class Prepared(Value):
     turns: int
     handed: int
     left_out: int
+    known: frozenset[str | None]
     notes: tuple[str, ...]
 
 
@@ -143,6 +144,7 @@ def prepare(workspace: Workspace, session: SessionName, wish: Wish, *, dry_run: 
         turns=0 if chosen is None else chosen.conversation.sums.turns,
         handed=handed,
         left_out=left_out,
+        known=frozenset(item.facts.turn_id for item in found.counted()) if found is not None else frozenset(),
         notes=tuple(notes),
     )
 
@@ -264,7 +266,8 @@ def _captured(workspace: Workspace, prepared: Prepared, done: Done, since: datet
     last: Captured | None = None
     try:
         for captured in agents.reader(prepared.wish.agent).read(path, closed=True):
-            if captured.turn.kind == "turn" and captured.turn.ended_at >= since:
+            turn = captured.turn
+            if turn.kind == "turn" and turn.ended_at >= since and turn.turn_id not in prepared.known:
                 last = captured
     except (NotFound, StoreError):
         return None

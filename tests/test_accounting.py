@@ -6,11 +6,14 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gitsess.agents import opencode
+from tests.agents import make_opencode
 from tests.conftest import Repo
 
 FIXTURES = Path(__file__).parent / "agents"
@@ -21,7 +24,7 @@ class Agents:
     """A home with what the real agents wrote, as if it had happened in the repository."""
 
     def __init__(self, repo: Repo, home: Path) -> None:
-        self.repo = repo
+        self.repo, self.home = repo, home
         self.projects = home / ".claude/projects/-p"
         self.rollouts = home / ".codex/sessions/2026/11/23"
 
@@ -34,6 +37,12 @@ class Agents:
         for path in (FIXTURES / "codex" / case).glob("rollout-*.jsonl"):
             shutil.copy(path, self.rollouts)
         self._here(self.rollouts)
+
+    def opencode(self, case: str) -> None:
+        rows = (
+            (make_opencode.FIXTURES / case / "rows.json").read_text().replace("/home/ann/project", str(self.repo.path))
+        )
+        make_opencode.database(json.loads(rows), opencode.database_of(self.home, {}))
 
     def _here(self, folder: Path) -> None:
         for path in folder.rglob("*.jsonl"):
@@ -88,6 +97,30 @@ def test_every_difference_of_the_real_agents_has_a_name(agents: Agents) -> None:
             apart = one["reported"]["cost_usd"] - one["recorded"]["cost_usd"]
             apart -= sum(item["cost_usd"] for item in one["differences"])
             assert abs(apart) < 0.0002, one
+
+
+@pytest.mark.parametrize(("case", "kinds_found"), [("edit", [[], ["inherited"]]), ("subagent", [["subagents"]])])
+def test_the_totals_of_opencode(case: str, kinds_found: list[list[str]], agents: Agents) -> None:
+    """Tokens and cost of its sessions: subagents and what a fork inherits apart, the same to the cent."""
+    agents.opencode(case)
+    agents.bring_in()
+    found = agents.compare()
+    assert sorted(sorted(named) for named in kinds(found).values()) == kinds_found
+    for one in found.values():
+        assert one["recorded"]["tokens"] + sum(d["tokens"] for d in one["differences"]) == one["reported"]["tokens"]
+        apart = one["recorded"]["cost_usd"] + sum(d["cost_usd"] for d in one["differences"])
+        assert apart == pytest.approx(one["reported"]["cost_usd"], abs=0.0001)
+
+
+def test_opencode_at_another_price(agents: Agents) -> None:
+    """A session's cost that its tokens do not come to is told as such."""
+    agents.opencode("subagent")
+    agents.bring_in()
+    with sqlite3.connect(opencode.database_of(agents.home, {})) as connection:
+        connection.execute("UPDATE session SET cost = 9 WHERE parent_id IS NULL")
+    connection.close()
+    (one,) = agents.compare().values()
+    assert {item["kind"] for item in one["differences"]} == {"subagents", "price"}
 
 
 def test_what_is_printed(agents: Agents) -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from gitsess.providers import agentcli
 from tests.agents import gemini_server, make_codex, make_gemini, responses_server
 from tests.agents.loopback import Loopback
 from tests.conftest import PROGRAM, Repo
+from tests.test_past import Asked, transcript
 from tests.test_real_agents import COMMIT, installed, script_of, served_by, tool
 from tests.test_run import signals_by_default
 
@@ -250,6 +252,18 @@ def test_a_failure_after_something_was_said_is_a_turn(repo: Repo, stand_in: Any)
     assert turn.facts.status == "error"
     stand_in(say(INIT, SAID) + "\nexit 7")
     assert "exit code 7" in repo.ai("run", "--via", "claude", "plan", "y", "Do it", code=1).err
+
+
+def test_the_turn_before_is_not_taken_for_this_one(repo: Repo, stand_in: Any) -> None:
+    """Where the program fails before it writes anything down, the last turn of its transcript is an earlier one."""
+    at = datetime.now(UTC) - timedelta(seconds=31)
+    transcript(Path(os.environ["HOME"]), MARK, repo.path, [Asked("one", at)])
+    repo.ai("import", "--from", "claude")
+    stand_in(say(INIT, SAID) + "\nexit 1")
+    repo.ai("run", "--via", "claude", "claude", "main", "two", code=1)
+    first, last = (item for item in repo.session("claude-main").commits if item.facts.kind == "turn")
+    assert (first.subject, last.subject) == ("one", "two")
+    assert (first.facts.status, last.facts.status) == ("ok", "error")
 
 
 @pytest.mark.parametrize("stubborn", ["", "trap '' INT TERM\n"])

@@ -217,8 +217,7 @@ def _beyond(
 ) -> list[Difference]:
     """What the agent counted that its transcript does not have, by model where it tells them apart."""
     if not reported.usage:
-        rest = reported.tokens - (written.tokens - below.tokens)
-        return [Difference(kind=_kind(rest, reported), tokens=rest, cost_usd=None)] if rest else []
+        return _beyond_in_all(written, below, reported)
     found = []
     own, theirs = _by_plain(written.usage), _by_plain(reported.usage)
     costs, prices = _by_plain(written.costs), _by_plain(reported.costs_usd)
@@ -237,6 +236,18 @@ def _beyond(
         if abs(apart) >= SAME_USD:
             found.append(Difference(kind="price", tokens=0, cost_usd=apart, model=model))
     return found
+
+
+def _beyond_in_all(written: _Sum, below: _Sum, reported: Reported) -> list[Difference]:
+    rest = reported.tokens - (written.tokens - below.tokens)
+    ours, subagents = written.cost_usd, below.cost_usd
+    cost = None
+    if reported.cost_usd is not None and ours is not None and subagents is not None:
+        cost = reported.cost_usd - ours + subagents
+    if rest:
+        return [Difference(kind=_kind(rest, reported), tokens=rest, cost_usd=cost)]
+    same = cost is None or abs(cost) < SAME_USD
+    return [] if same else [Difference(kind="price", tokens=0, cost_usd=cost)]
 
 
 _COUNTS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens")
