@@ -4,6 +4,7 @@
     response.md       the final answer
     turn.json         {"v":1, "started_at", "ended_at", "requests":[…], "params":…, "messages":[…], "refs":{…}}
     attachments/      NN-<kind>-<tail>, long or repeated text that turn.json refers to
+    plan.yaml         what came of the turn besides its answer, for the workflow; so are review.json and verify.json
     native/           a captured turn as its agent kept it: files of JSON objects, one a line
 
 ``refs`` maps a JSON Pointer into turn.json to the path that holds the text standing there; turn.json
@@ -24,6 +25,9 @@ from gitsess.model import JSON, JSONObject
 
 VERSION = 1
 PROMPT, RESPONSE, DATA = "prompt.md", "response.md", "turn.json"
+PLAN, REVIEW, VERDICT = "plan.yaml", "review.json", "verify.json"
+DOCUMENTS = (PLAN, REVIEW, VERDICT)
+"""What a turn of the workflow leaves beside its answer."""
 NATIVE = "native/"
 LONG_TEXT = 1024
 """Characters past which a text inside ``messages`` becomes a file."""
@@ -35,7 +39,7 @@ MAX_FILES = 9_000
 """Files of one turn past which long texts stay in turn.json: readers stop at 10,000 entries."""
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,8}", re.ASCII)
-_KNOWN = ("v", "started_at", "ended_at", "requests", "params", "messages", "refs")
+_KNOWN = ("v", "started_at", "ended_at", "step", "requests", "params", "messages", "refs")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,8 +48,9 @@ class Content:
 
     ``messages``: only this turn's new messages, or None where ``prompt`` and ``response`` are all;
     ``requests``: one object an API request, ``{id, model, usage, stop_reason, started_at, …}``;
-    ``native``: the agent's own entries by path below ``native/``; ``extra``: keys of turn.json that this version
-    does not know, and keeps.
+    ``native``: the agent's own entries by path below ``native/``; ``documents``: those of DOCUMENTS that are there;
+    ``step``: what the turn was for in the workflow; ``extra``: keys of turn.json that this version does not know,
+    and keeps.
     """
 
     prompt: str = ""
@@ -56,6 +61,8 @@ class Content:
     params: JSONObject | None = None
     messages: tuple[JSONObject, ...] | None = None
     native: Mapping[str, tuple[JSONObject, ...]] = field(default_factory=dict)
+    documents: Mapping[str, str] = field(default_factory=dict)
+    step: JSONObject | None = None
     extra: JSONObject = field(default_factory=dict)
 
 
@@ -82,6 +89,8 @@ def encode(content: Content) -> dict[str, bytes]:
         data["started_at"] = content.started_at
     if content.ended_at is not None:
         data["ended_at"] = content.ended_at
+    if content.step is not None:
+        data["step"] = content.step
     if content.requests:
         data["requests"] = list(content.requests)
     if content.params is not None:
@@ -111,6 +120,7 @@ def encode(content: Content) -> dict[str, bytes]:
     if refs:
         data["refs"] = refs
     files[DATA] = strictjson.dumps(data).encode()
+    files.update((name, content.documents[name].encode()) for name in DOCUMENTS if name in content.documents)
     for path, entries in content.native.items():
         files[f"{NATIVE}{path}"] = "".join(f"{strictjson.dumps(entry)}\n" for entry in entries).encode()
     return files
@@ -148,6 +158,8 @@ def decode(files: Mapping[str, bytes]) -> Content:
         params=data["params"] if isinstance(data.get("params"), dict) else None,
         messages=_objects(data.get("messages"), "messages"),
         native={path.removeprefix(NATIVE): _lines(raw, path) for path, raw in files.items() if path.startswith(NATIVE)},
+        documents={name: files[name].decode("utf-8", "replace") for name in DOCUMENTS if name in files},
+        step=data["step"] if isinstance(data.get("step"), dict) else None,
         extra={key: value for key, value in data.items() if key not in _KNOWN},
     )
 

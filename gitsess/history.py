@@ -280,11 +280,16 @@ class History:
         """What was asked in these turns, one after the other; nothing where that cannot be read."""
         from gitsess.content import PROMPT
 
+        for data in self.files(oids, PROMPT):
+            yield "" if data is None else data.decode("utf-8", "replace")
+
+    def files(self, oids: Sequence[Oid], path: str) -> Iterator[bytes | None]:
+        """The file at ``path`` of each of these commits, one after the other; None where it is not there."""
         objects = self._git.start_objects()
         try:
-            for _, answer in objects.read_all([f"{oid}:{PROMPT}" for oid in oids], limit=OBJECT_LIMIT):
+            for _, answer in objects.read_all([f"{oid}:{path}" for oid in oids], limit=OBJECT_LIMIT):
                 kind, data = answer or ("", None)
-                yield data.decode("utf-8", "replace") if kind == "blob" and data is not None else ""
+                yield data if kind == "blob" else None
         finally:
             objects.close()
 

@@ -95,6 +95,7 @@ AI-Requests:\ {_COUNT}\n
 \ cache-write-1h=({_COUNT})\ tier=[0-9a-z-]+(?:\ cost={_USD})?\n)?
 (?:AI-Task:\ ({_TEXT})\n)?
 (?:AI-Task-Status:\ {_WORD}\n)?
+(?:AI-Estimated-Cost-USD:\ {_USD}\n)?
 (?:AI-Conversation:\ {_TEXT}\n)?
 (?:AI-Head:\ {_OID}\n)?
 (?:AI-Branch:\ {_TEXT}\n)?

@@ -51,7 +51,8 @@ class Turn:
 
     ``usage`` is None where nobody said what was used. ``requests`` are in the API's form. ``turn_id`` given
     by a caller may be there already (``checked``); one made here is new. ``native``: what an agent kept of a captured
-    turn, by path below ``native/``.
+    turn, by path below ``native/``; ``documents`` and ``step`` are the workflow's, as in Content;
+    ``estimated_cost_usd`` is what was expected beforehand.
     """
 
     prompt: str
@@ -68,6 +69,9 @@ class Turn:
     kind: str = "turn"
     task: str | None = None
     task_status: str | None = None
+    estimated_cost_usd: Decimal | None = None
+    documents: Mapping[str, str] = field(default_factory=dict)
+    step: JSONObject | None = None
     conversation: str | None = None
     messages: tuple[JSONObject, ...] | None = None
     native: Mapping[str, tuple[JSONObject, ...]] = field(default_factory=dict)
@@ -105,6 +109,7 @@ PUBLIC_KEYS = [
 _SPOOLED_KEYS = [
     *PUBLIC_KEYS,
     *["kind", "cost_basis", "params", "native", "context", "compacts", "head", "branch", "worktree"],
+    *["estimated_cost_usd", "documents", "step"],
 ]
 
 
@@ -195,6 +200,9 @@ def _with_spooled(turn: Turn, value: Mapping[str, Any]) -> Turn:
         cost_basis=_choice(value, "cost_basis", commit.BASES) or "reported",
         params=params,
         native=_native(value.get("native")),
+        documents=_documents(value.get("documents")),
+        step=value["step"] if isinstance(value.get("step"), dict) else None,
+        estimated_cost_usd=_cost(value.get("estimated_cost_usd")),
         context=tuple(context),
         compacts=None if compacts is None else TurnId(str(compacts)),
         head=None if head is None else Oid(head),
@@ -214,6 +222,16 @@ def _native(value: JSON) -> dict[str, tuple[JSONObject, ...]]:
     return {path: tuple(entries) for path, entries in value.items()}
 
 
+def _documents(value: JSON) -> dict[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(
+        name in content.DOCUMENTS and isinstance(text, str) for name, text in value.items()
+    ):
+        raise FormatError(f"'documents' must be an object of texts: {', '.join(content.DOCUMENTS)}")
+    return dict(value)
+
+
 def dump(turn: Turn) -> dict[str, JSON]:
     """``turn`` as the spool keeps it: ``parse(dump(turn), spooled=True)`` gives it back, ``checked``."""
     value: dict[str, JSON] = {
@@ -231,6 +249,9 @@ def dump(turn: Turn) -> dict[str, JSON]:
         "kind": turn.kind,
         "task": turn.task,
         "task_status": turn.task_status,
+        "estimated_cost_usd": None if turn.estimated_cost_usd is None else money.format_usd(turn.estimated_cost_usd),
+        "documents": dict(turn.documents) or None,
+        "step": turn.step,
         "conversation": turn.conversation,
         "messages": None if turn.messages is None else list(turn.messages),
         "requests": list(turn.requests),
@@ -268,6 +289,8 @@ def redacted(turn: Turn, redactor: Redactor) -> Turn:
         agent=well_formed(turn.agent),
         messages=None if turn.messages is None else tuple(clean_value(m) for m in turn.messages),
         native={path: tuple(clean_value(entry) for entry in entries) for path, entries in turn.native.items()},
+        documents={name: redactor.text(well_formed(text)) for name, text in turn.documents.items()},
+        step=None if turn.step is None else clean_value(turn.step),
         requests=tuple(_well_formed(r) for r in turn.requests),
         params=None if turn.params is None else clean_value(turn.params),
     )
@@ -284,6 +307,7 @@ def draft_of(turn: Turn, *, committer: Person, price: Pricer) -> Draft:
         metrics=metrics,
         task=turn.task,
         task_status=turn.task_status,
+        estimated_cost_usd=turn.estimated_cost_usd,
         conversation=turn.conversation,
         head=turn.head,
         branch=turn.branch,
@@ -305,6 +329,8 @@ def draft_of(turn: Turn, *, committer: Person, price: Pricer) -> Draft:
             params=turn.params,
             messages=turn.messages,
             native=turn.native,
+            documents=turn.documents,
+            step=turn.step,
         )
     )
     if max(len(data) for data in files.values()) > OBJECT_LIMIT:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from gitsess.append import Appender
     from gitsess.capture.events import Taken
     from gitsess.config import Settings
+    from gitsess.draft import Draft
     from gitsess.history import Ledger
     from gitsess.mirroring import Mirroring
     from gitsess.redact import Redactor
@@ -257,6 +258,12 @@ class Workspace:
             place.mark(session)
         for oid in turn.commits:
             self.touch(Oid(oid), session)
+
+    def happened(self, session: SessionName, draft: Draft, *, patience: float = 1.0) -> Oid:
+        """Appends an event to ``session``; raises StoreError, Locked where trying later may work."""
+        done = self.appender.append(session, draft, patience=patience)
+        self.changed.add(session)
+        return done.oid
 
     def touch(self, commit: Oid, session: SessionName) -> None:
         """Has ``settle`` write the note of a commit that turns of ``session`` led to."""

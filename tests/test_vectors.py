@@ -217,6 +217,8 @@ def test_a_tree_is_read_as_its_content(item: dict[str, Any]) -> None:
         requests=tuple(value["requests"]),
         params=value["params"],
         messages=None if messages is None else tuple(messages),
+        documents=value.get("documents", {}),
+        step=value.get("step"),
         extra=value["extra"],
     )
     again = content.decode(content.encode(read))
