@@ -9,29 +9,29 @@ What is sent is what is stored, so that the next request begins with the very by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
-from typing import Any
 
-from gitsess import turns
+from gitsess import exchanges, turns
 from gitsess.catalog import CACHE_LIFETIME_1H_S, CACHE_LIFETIME_5M_S, context_window, max_output_tokens
 from gitsess.commit import Commit
 from gitsess.errors import BudgetExceeded, NotFound, ProviderError, UsageError
+from gitsess.estimates import TYPICAL_ANSWER_TOKENS, expected_usd
+from gitsess.exchanges import Timed
 from gitsess.history import Session
 from gitsess.model import JSONObject, SessionName, TokenUsage, TurnId
 from gitsess.names import shown, split
 from gitsess.providers import Provider, Reply, Request, anthropic_api
 from gitsess.providers.caching import Place, estimate_tokens, lay_out, lifetime
+from gitsess.providers.tools import Tool, Worked, Worker
 from gitsess.resume import Context, context_of, documents_of, joined, tools_of
 from gitsess.text import well_formed
 from gitsess.turns import Turn
 from gitsess.workspace import Recorded, Workspace
 
-TYPICAL_ANSWER_TOKENS = 1_000
-"""What an answer is taken to have while the session has none to go by."""
 SMALLEST_ANSWER_TOKENS = 256
 """An answer cut shorter than this by a budget is not worth its prompt."""
 MAX_FILE_BYTES = 5 * 1024 * 1024
@@ -68,7 +68,8 @@ class Prepared:
     """A request ready to be sent, and what is to be said about it beforehand.
 
     ``context_tokens`` and ``cached_tokens`` are estimates for the part before the prompt; ``input_tokens``
-    is of the whole request. ``notes`` are lines for the person, such as a file that is there already.
+    is of the whole request; ``cost_usd`` is an estimate for it, ``expected_usd`` what such turns have cost before,
+    where there are any. ``notes`` are lines for the person, such as a file that is there already.
     """
 
     session: SessionName
@@ -82,6 +83,7 @@ class Prepared:
     context_tokens: int
     cached_tokens: int
     cost_usd: Decimal | None
+    expected_usd: Decimal | None
     answer_tokens: int
     notes: tuple[str, ...]
 
@@ -122,9 +124,11 @@ def provider_of(environment: Mapping[str, str], home: str | Path | None = None) 
 class Conversation:
     """One session, about to be continued."""
 
-    def __init__(self, workspace: Workspace, session: SessionName) -> None:
+    def __init__(self, workspace: Workspace, session: SessionName, *, fresh: bool = False) -> None:
+        """``fresh``: nothing of the session goes into its requests; what comes of them is appended to it."""
         self._workspace = workspace
         self.session = session
+        self._fresh = fresh
         self._found = self._load()
         self.spent_usd = Decimal(0)
 
@@ -134,7 +138,7 @@ class Conversation:
         # Refused before anything is paid for, if it must be.
         self._workspace.appender.check(self.session)
         tips, _ = self._workspace.history.tips()
-        if self.session not in tips:
+        if self.session not in tips or self._fresh:
             return None
         return self._workspace.history.one(self.session)
 
@@ -216,6 +220,8 @@ class Conversation:
             cache_write_1h_tokens=written if one_hour else 0,
             output_tokens=min(answer, request.max_tokens),
         )
+        cost = self._workspace.price(wish.model, usage, now)[0]
+        before_usd = expected_usd(self._workspace, split(self.session)[0], model=wish.model)
         return Prepared(
             session=self.session,
             wish=wish,
@@ -227,7 +233,8 @@ class Conversation:
             input_tokens=total,
             context_tokens=before if context.turns else 0,
             cached_tokens=cached,
-            cost_usd=self._workspace.price(wish.model, usage, now)[0],
+            cost_usd=cost,
+            expected_usd=cost if before_usd is None else before_usd,
             answer_tokens=usage.output_tokens,
             notes=notes,
         )
@@ -294,13 +301,22 @@ class Conversation:
         provider.prepare()
         started = self._workspace.around.now()
         reply = provider.ask(request, lambda _: None)
+        turn = exchanges.turn_of(
+            [Timed(reply=reply, started=started, ended=self._workspace.around.now())],
+            prompt=wish.prompt,
+            request=request,
+            asked=asked,
+            places=(),
+            worked=None,
+            agent=provider.agent,
+            price=self._workspace.price,
+        )
         if reply.failure is not None or reply.interrupted or not reply.text.strip():
             why = reply.failure.text if reply.failure is not None else "the summary did not arrive"
             if reply.usage is not None:
-                self._keep(self._turn(wish, request, asked, (), reply, provider.agent, started))
+                self._keep(turn)
             raise ProviderError(f"the context could not be compacted: {why}")
         last = context.pieces[-1].turn.facts.turn_id
-        turn = self._turn(wish, request, asked, (), reply, provider.agent, started)
         recorded = self._keep(replace(turn, kind="compaction", compacts=last))
         self._found = self._load()
         return Answered(reply=reply, recorded=recorded)
@@ -348,10 +364,13 @@ class Conversation:
         provider: Provider,
         on_text: Callable[[str], None],
         on_end: Callable[[], None] = lambda: None,
+        *,
+        shape: Callable[[Turn], Turn] = lambda turn: turn,
     ) -> Answered:
         """Sends the request and records what came: an answer, a part of one, or that it failed.
 
-        ``on_end`` is called between the two: what arrived is paid for, and from here on must not be lost.
+        ``on_end`` is called between the two: what arrived is paid for, and from here on must not be lost. ``shape``
+        adds to the turn what is known of it by then.
         """
         provider.prepare()
         started = self._workspace.around.now()
@@ -360,82 +379,82 @@ class Conversation:
         refused = reply.failure is not None and not reply.failure.sent and not reply.content
         if refused or not self._workspace.settings.enabled:
             return Answered(reply=reply, recorded=None)
-        turn = self._turn(
-            prepared.wish,
+        answer = Timed(reply=reply, started=started, ended=self._workspace.around.now())
+        return Answered(reply=reply, recorded=self._record(prepared, provider, [answer], None, shape))
+
+    def work(
+        self,
+        prepared: Prepared,
+        provider: Worker,
+        tools: Sequence[Tool],
+        on_text: Callable[[str], None],
+        on_end: Callable[[], None] = lambda: None,
+        *,
+        on_call: Callable[[str, JSONObject], None] = lambda name, given: None,
+        goes_on: Callable[[Decimal], bool] = lambda spent_usd: True,
+        shape: Callable[[Turn], Turn] = lambda turn: turn,
+    ) -> tuple[Worked, Recorded | None]:
+        """Sends the request with tools at hand, and as many more as their results take; all of it is one turn.
+
+        ``goes_on`` is asked before each further request, with what the turn has cost so far.
+        """
+        provider.prepare()
+        now, price = self._workspace.around.now, self._workspace.price
+        started: list[datetime] = []
+        ended: list[datetime] = []
+
+        def affordable(replies: Sequence[Reply]) -> bool:
+            timed = [Timed(reply=r, started=at, ended=at) for r, at in zip(replies, started, strict=True)]
+            return goes_on(exchanges.cost_usd(timed, prepared.request.model, price) or Decimal(0))
+
+        worked = provider.work(
             prepared.request,
-            prepared.asked,
-            prepared.places,
-            reply,
-            provider.agent,
-            started,
+            tools,
+            on_text,
+            on_call=on_call,
+            goes_on=affordable,
+            on_request=lambda: started.append(now()),
+            on_reply=lambda: ended.append(now()),
         )
-        return Answered(reply=reply, recorded=self._keep(replace(turn, context=prepared.read_in)))
+        on_end()
+        ended += [now()] * (len(worked.replies) - len(ended))
+        refused = worked.failure is not None and not worked.failure.sent and not worked.messages
+        if refused or not worked.replies or not self._workspace.settings.enabled:
+            return worked, None
+        answers = [
+            Timed(reply=reply, started=begun, ended=done)
+            for reply, begun, done in zip(worked.replies, started, ended, strict=False)
+        ]
+        return worked, self._record(prepared, provider, answers, worked, shape)
+
+    def _record(
+        self,
+        prepared: Prepared,
+        provider: Provider,
+        answers: Sequence[Timed],
+        worked: Worked | None,
+        shape: Callable[[Turn], Turn],
+    ) -> Recorded:
+        turn = exchanges.turn_of(
+            answers,
+            prompt=prepared.wish.prompt,
+            request=prepared.request,
+            asked=prepared.asked,
+            places=prepared.places,
+            worked=worked,
+            agent=provider.agent,
+            price=self._workspace.price,
+        )
+        turn = replace(
+            turn, context=prepared.read_in, task=prepared.wish.task, estimated_cost_usd=prepared.expected_usd
+        )
+        return self._keep(shape(turn))
 
     def _keep(self, turn: Turn) -> Recorded:
         recorded = self._workspace.record(self.session, self._workspace.situated(turn), paid=True)
         metrics = turns.metrics_of(turn, self._workspace.price)
         self.spent_usd += metrics.cost_usd or 0
         return recorded
-
-    def _turn(
-        self,
-        wish: Wish,
-        request: Request,
-        asked: tuple[JSONObject, ...],
-        places: Sequence[Place],
-        reply: Reply,
-        agent: str,
-        started: datetime,
-    ) -> Turn:
-        ended = self._workspace.around.now()
-        duration_ms = max(0, round((ended - started).total_seconds() * 1000))
-        usage = reply.usage
-        if usage is not None and not reply.exact:
-            # The final count did not come. What was written is billed, so it is estimated from the text.
-            usage = usage.replace(output_tokens=max(usage.output_tokens, estimate_tokens(reply.text)))
-        if usage is None and reply.failure is not None and not reply.content:
-            # The service answered with an error and no usage: it bills nothing for that.
-            usage = TokenUsage()
-        answered = ({"role": "assistant", "content": list(reply.content)},) if reply.content else ()
-        entry: dict[str, Any] = {
-            "id": reply.message_id,
-            "request_id": reply.request_id,
-            "model": reply.model or wish.model,
-            "usage": None if usage is None else turns.usage_json(usage),
-            "stop_reason": reply.stop_reason,
-            "started_at": started.isoformat(),
-            "duration_ms": duration_ms,
-            "error": None if reply.failure is None else reply.failure.text,
-        }
-        params: dict[str, Any] = {"model": wish.model, "max_tokens": request.max_tokens}
-        if request.system:
-            params["system"] = [{"type": "text", "text": block["text"]} for block in request.system]
-        if request.tools:
-            params["tools"] = list(request.tools)
-        if places:
-            params["breakpoints"] = [list(place) for place in places]
-            params["lifetime"] = _lifetime_of(request)
-        model = reply.model or wish.model
-        cost = None
-        if usage is not None and not reply.exact and usage.total_tokens:
-            cost = self._workspace.price(model, usage, started)[0]
-        return Turn(
-            prompt=wish.prompt,
-            response=reply.text,
-            model=model,
-            agent=agent,
-            usage=usage,
-            cost_usd=cost,
-            cost_basis="estimated",
-            duration_ms=duration_ms,
-            started_at=started,
-            ended_at=max(started, ended),
-            status="interrupted" if reply.interrupted else "error" if reply.failure is not None else "ok",
-            task=wish.task,
-            messages=(*asked, *answered),
-            requests=({key: value for key, value in entry.items() if value is not None},),
-            params=params,
-        )
 
 
 def _oldest(context: Context, limit: int) -> int:
@@ -472,17 +491,6 @@ def _still_cached(context: Context, usage: TokenUsage | None, now: datetime) -> 
     life = CACHE_LIFETIME_1H_S if usage.cache_write_1h_tokens else CACHE_LIFETIME_5M_S
     alive = (now - context.starts[-1]).total_seconds() <= life
     return usage.cache_read_tokens + usage.cache_write_tokens if alive else 0
-
-
-def _lifetime_of(request: Request) -> str:
-    for block in _marked_blocks(request):
-        return str(block["cache_control"].get("ttl", "5m"))
-    return "5m"
-
-
-def _marked_blocks(request: Request) -> Iterator[JSONObject]:
-    for blocks in (request.system, *(message["content"] for message in request.messages)):
-        yield from (block for block in blocks if "cache_control" in block)
 
 
 def _text_blocks(text: str) -> tuple[JSONObject, ...]:

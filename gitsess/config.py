@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 
 from gitsess.catalog import DEFAULT_MODEL
@@ -13,15 +13,20 @@ from gitsess.money import parse_usd
 SECTION = "ai-session"
 MAX_CONTEXT_TOKENS = 150_000
 MAX_OUTPUT_TOKENS = 8_192
+SPANS = ("feature", "day", "month")
+"""What a budget may be for, besides one command."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """``budget_usd`` is for one command. ``enabled`` is False under ``USE_SESSIONS=false``: verbs run
-    fresh and record nothing."""
+    """``budget_usd`` is for one command, ``limits_usd`` for each of SPANS that has one. ``fallback``: the models and
+    agents that are asked where the first one fails, in order. ``enabled`` is False under ``USE_SESSIONS=false``:
+    verbs run fresh and record nothing."""
 
     model: str = DEFAULT_MODEL
     budget_usd: Decimal | None = None
+    limits_usd: Mapping[str, Decimal] = field(default_factory=dict)
+    fallback: tuple[str, ...] = ()
     max_context_tokens: int = MAX_CONTEXT_TOKENS
     max_tokens: int = MAX_OUTPUT_TOKENS
     redact: tuple[str, ...] = ()
@@ -35,14 +40,33 @@ def settings(config: Mapping[str, Sequence[str]], environment: Mapping[str, str]
         values = config.get(f"{SECTION}.{key.lower()}")
         return values[-1] if values else None
 
+    budgets = _budgets(config.get(f"{SECTION}.budget", ()))
     return Settings(
         model=environment.get("AI_MODEL") or last("model") or DEFAULT_MODEL,
-        budget_usd=usd(last("budget"), f"{SECTION}.budget"),
+        budget_usd=budgets.pop("command", None),
+        limits_usd=budgets,
+        fallback=tuple(
+            word for text in config.get(f"{SECTION}.fallback", ()) for word in text.replace(",", " ").split()
+        ),
         max_context_tokens=_tokens(last("maxContextTokens"), "maxContextTokens", MAX_CONTEXT_TOKENS),
         max_tokens=_tokens(last("maxTokens"), "maxTokens", MAX_OUTPUT_TOKENS),
         redact=tuple(config.get(f"{SECTION}.redact", ())),
         enabled=environment.get("USE_SESSIONS", "").strip().lower() not in ("false", "0", "no", "off"),
     )
+
+
+def _budgets(values: Sequence[str]) -> dict[str, Decimal]:
+    """Amounts by what they are for: ``0.50`` for a command, ``20/day``; the last of each kind counts."""
+    found = {}
+    for value in values:
+        amount, slash, span = value.partition("/")
+        span = span.strip().lower()
+        if slash and span not in SPANS:
+            raise UsageError(f"{SECTION}.budget is an amount such as 0.50, 10/feature, 20/day or 100/month")
+        limit = usd(amount, f"{SECTION}.budget")
+        if limit is not None:
+            found[span if slash else "command"] = limit
+    return found
 
 
 def usd(text: str | None, what: str) -> Decimal | None:

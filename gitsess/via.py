@@ -22,14 +22,18 @@ from gitsess.agents import restoring
 from gitsess.agents.captured import Captured
 from gitsess.capture import returning
 from gitsess.capture.events import Moves
+from gitsess.capture.holding import hold
 from gitsess.capture.returning import Chosen
 from gitsess.commit import Commit
 from gitsess.conversations import conversations
 from gitsess.errors import GitsessError, NotFound, ProviderError, StoreError, UsageError
+from gitsess.estimates import TYPICAL_ANSWER_TOKENS, expected_usd
 from gitsess.history import Session
-from gitsess.model import SessionName
+from gitsess.model import SessionName, TokenUsage
+from gitsess.names import split
 from gitsess.providers import agentcli
 from gitsess.providers.agentcli import Call, Done
+from gitsess.providers.caching import estimate_tokens
 from gitsess.text import plural, well_formed
 from gitsess.turns import Turn
 from gitsess.values import Value
@@ -43,7 +47,7 @@ _SKEW = timedelta(seconds=2)
 
 class Wish(Value):
     """What a person asked for. ``model`` is the agent's own word for one, None its default; ``documents`` are
-    (title, text); ``sessions`` are read in."""
+    (title, text); ``sessions`` are read in. ``fresh``: nothing of the session is gone on with or handed over."""
 
     agent: str
     prompt: str
@@ -55,6 +59,7 @@ class Wish(Value):
     budget_usd: Decimal | None = None
     arguments: tuple[str, ...] = ()
     timeout_s: float | None = None
+    fresh: bool = False
 
 
 class Prepared(Value):
@@ -105,6 +110,9 @@ def prepare(workspace: Workspace, session: SessionName, wish: Wish, *, dry_run: 
     if not prompt.strip():
         raise UsageError("the prompt is empty")
     found = _session(workspace, session)
+    known = frozenset(item.facts.turn_id for item in found.counted()) if found is not None else frozenset()
+    if wish.fresh:
+        found = None
     chosen, notes = _conversation(workspace, found, wish.agent, dry_run=dry_run)
     since = _unseen(found, chosen)
     parts, handed, left_out = [prompt], 0, 0
@@ -144,7 +152,7 @@ def prepare(workspace: Workspace, session: SessionName, wish: Wish, *, dry_run: 
         turns=0 if chosen is None else chosen.conversation.sums.turns,
         handed=handed,
         left_out=left_out,
-        known=frozenset(item.facts.turn_id for item in found.counted()) if found is not None else frozenset(),
+        known=known,
         notes=tuple(notes),
     )
 
@@ -210,8 +218,11 @@ def ask(
     prepared: Prepared,
     on_text: Callable[[str], None],
     on_end: Callable[[], None] = lambda: None,
+    *,
+    shape: Callable[[Turn], Turn] = lambda turn: turn,
 ) -> Answered:
     """Runs the agent and records what came of it. ``on_end`` is called between the two: what arrived is paid for.
+    ``shape`` adds to the turn what is known of it by then.
 
     Raises ProviderError where the agent is not installed, or cannot be started.
     """
@@ -227,25 +238,38 @@ def ask(
     if workspace.settings.enabled:
         # Its own hooks, where there are some, are to take the turn to the same session.
         environment["AI_SESSION"] = prepared.session
-    try:
-        done = agentcli.ask(
-            program, path, prepared.call, folder=prepared.folder, environment=environment, on_text=on_text
-        )
-    except OSError as error:
-        raise ProviderError(f"{program.title} cannot be started: {error.strerror}; nothing was sent") from None
-    on_end()
-    if not workspace.settings.enabled:
-        return Answered(done=done, recorded=None)
+    with hold(workspace.repository.state_dir, prepared.session):
+        try:
+            done = agentcli.ask(
+                program, path, prepared.call, folder=prepared.folder, environment=environment, on_text=on_text
+            )
+        except OSError as error:
+            raise ProviderError(f"{program.title} cannot be started: {error.strerror}; nothing was sent") from None
+        on_end()
+        recorded = _recorded(workspace, prepared, done, started, shape) if workspace.settings.enabled else None
+    if recorded is not None and workspace.spool.waiting():
+        # What its hooks told meanwhile is there now.
+        workspace.drain()
+    return Answered(done=done, recorded=recorded)
+
+
+def _recorded(
+    workspace: Workspace, prepared: Prepared, done: Done, started: datetime, shape: Callable[[Turn], Turn]
+) -> Recorded | None:
+    """What came of an invocation, as a turn; None where nothing took place."""
+    wish = prepared.wish
     captured = _captured(workspace, prepared, done, started - _SKEW)
     if captured is None and not done.started and not done.text:
-        return Answered(done=done, recorded=None)
+        return None
     turn = _turn(workspace, prepared, done, captured, started)
     moves = Moves(workspace)
     turn = replace(
         workspace.situated(turn),
         task=wish.task,
+        estimated_cost_usd=_expected(workspace, prepared),
         commits=tuple(dict.fromkeys((*turn.commits, *moves.commits(turn.started_at, turn.ended_at)))),
     )
+    turn = shape(turn)
     recorded = workspace.record(prepared.session, turn, paid=True)
     if recorded.existed and captured is not None:
         # Its own hook was faster, and may have seen less of it.
@@ -253,7 +277,18 @@ def ask(
     with suppress(StoreError):
         # A note that cannot be written now is written with the next one of its commit.
         workspace.settle()
-    return Answered(done=done, recorded=recorded)
+    return recorded
+
+
+def _expected(workspace: Workspace, prepared: Prepared) -> Decimal | None:
+    """What such turns have cost before; else what the prompt alone comes to, where the agent was given a model whose
+    price is known."""
+    agent, model = agents.reader(prepared.wish.agent).AGENT, prepared.wish.model
+    before = expected_usd(workspace, split(prepared.session)[0], agent=agent)
+    if before is not None or model is None:
+        return before
+    usage = TokenUsage(input_tokens=estimate_tokens(prepared.call.prompt), output_tokens=TYPICAL_ANSWER_TOKENS)
+    return workspace.price(model, usage, workspace.around.now())[0]
 
 
 def _captured(workspace: Workspace, prepared: Prepared, done: Done, since: datetime) -> Captured | None:

@@ -102,13 +102,15 @@ class Recorded(Value):
 
 class Drained:
     """What a drain did: ``appended`` turns, ``events`` of commits. ``waiting``: (file, why) left for later;
-    ``failed``: set aside for good; ``problems``: a line for each turn of an agent that no commit can be made of."""
+    ``failed``: set aside for good; ``held``: left to who asked the agent and will record what it did; ``problems``: a
+    line for each turn of an agent that no commit can be made of."""
 
     def __init__(self) -> None:
         self.appended = 0
         self.events = 0
         self.waiting: list[tuple[Path, str]] = []
         self.failed: list[tuple[Path, str]] = []
+        self.held: list[Path] = []
         self.problems: list[str] = []
         self.busy = False
 
@@ -346,7 +348,7 @@ class Workspace:
         """
         done = Drained()
         while True:
-            left = {path for path, _ in done.waiting}
+            left = {*done.held, *(path for path, _ in done.waiting)}
             if not set(self.spool.waiting()) - left:
                 return done
             try:

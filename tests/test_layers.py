@@ -25,7 +25,7 @@ LAYERS = {
     STATE: "gitcli locks spool worktree notes store append index mirror",
     SOURCE: "providers agents",
     USE: (
-        "workspace history accounts resume asking report savings tour links setup transfer mirroring everywhere"
+        "workspace history accounts resume asking exchanges estimates budgets report savings tour links setup transfer mirroring everywhere"
         " retention shellscripts doctor capture conversations handoff via"
     ),
     SURFACE: "cli",

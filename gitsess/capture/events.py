@@ -28,6 +28,7 @@ from typing import Any
 from gitsess import agents, strictjson, turns
 from gitsess.agents import restoring
 from gitsess.agents.captured import START, Captured, Position, Reader, turn_id_of
+from gitsess.capture.holding import is_held
 from gitsess.capture.place import Places
 from gitsess.errors import FormatError, GitsessError, Locked, NotFound, StoreError
 from gitsess.gitcli import repository_of
@@ -125,6 +126,9 @@ def take(workspace: Workspace, paths: Sequence[Path], done: Drained, *, patience
             event = workspace.spool.read_event(path)
             if event.agent not in _KINDS:
                 raise FormatError(f"no agent is known as {event.agent[:40]!r}")
+            if event.session is not None and is_held(workspace.repository.state_dir, event.session):
+                done.held.append(path)
+                continue
             grouped.setdefault((event.agent, _transcript(workspace, event)), []).append(event)
         except FileNotFoundError:
             continue

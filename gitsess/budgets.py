@@ -1,0 +1,110 @@
+"""Budgets of a feature, a day or a month: what is spent of them, from the commits, and what is left.
+
+Days and months are those of UTC, as in ``stats --by day``. What has no known price counts as nothing, and is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC
+from decimal import Decimal
+
+from gitsess import report
+from gitsess.errors import BudgetExceeded
+from gitsess.money import plus
+from gitsess.names import split
+from gitsess.text import plural, short_usd
+from gitsess.values import Value
+from gitsess.workspace import Workspace
+
+WARN_AT = Decimal("0.8")
+"""The part of a budget from which on it is warned."""
+
+
+class Standing(Value):
+    """A budget and how much of it is spent. ``span`` is ``feature``, ``day`` or ``month``, ``of`` which one it is."""
+
+    span: str
+    of: str
+    limit_usd: Decimal
+    spent_usd: Decimal
+    unpriced_turns: int = 0
+
+    @property
+    def left_usd(self) -> Decimal:
+        return max(self.limit_usd - self.spent_usd, Decimal(0))
+
+    @property
+    def text(self) -> str:
+        """``$16.40 of the $20.00 for 2026-03-01 are spent``."""
+        of = f"the feature {self.of}" if self.span == "feature" else self.of
+        unknown = f", without {plural(self.unpriced_turns, 'turn')} of no known price" if self.unpriced_turns else ""
+        return f"{short_usd(self.spent_usd)} of the {short_usd(self.limit_usd)} for {of} are spent{unknown}"
+
+
+def standings(workspace: Workspace, feature: str) -> list[Standing]:
+    """The budgets that a turn of ``feature`` counts for, as they stand now."""
+    limits = workspace.settings.limits_usd
+    now = workspace.around.now().astimezone(UTC)
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    found = []
+    for span, limit in limits.items():
+        since, of = None, feature
+        accounts: Sequence[report.Counted] = workspace.accounts(turns=True).sessions
+        if span == "feature":
+            accounts = [account for account in accounts if split(account.name)[1] == feature]
+        elif span == "day":
+            since, of = today, f"{today:%Y-%m-%d}"
+        else:
+            since, of = today.replace(day=1), f"{today:%Y-%m}"
+        total = report.stats_of(accounts, now=now, since=since).total
+        found.append(
+            Standing(span=span, of=of, limit_usd=limit, spent_usd=total.cost_usd, unpriced_turns=total.unpriced_turns)
+        )
+    return found
+
+
+class Purse:
+    """What may be spent by one command: its own budget, and what is left of the others.
+
+    ``over``: the others are passed knowingly.
+    """
+
+    def __init__(self, workspace: Workspace, feature: str, *, budget_usd: Decimal | None, over: bool = False) -> None:
+        self._budget_usd = budget_usd
+        self._over = over
+        self._standings = standings(workspace, feature) if workspace.settings.enabled else []
+        self.spent_usd = Decimal(0)
+        """What the command has spent so far."""
+
+    def spend(self, cost_usd: Decimal | None) -> None:
+        self.spent_usd = plus(self.spent_usd, cost_usd or Decimal(0))
+
+    @property
+    def left_usd(self) -> Decimal | None:
+        """What may still be spent; None where there is no limit."""
+        limits = [] if self._budget_usd is None else [self._budget_usd]
+        limits += [] if self._over else [standing.left_usd for standing in self._standings]
+        return min(limits) - self.spent_usd if limits else None
+
+    def allows(self, cost_usd: Decimal = Decimal(0)) -> bool:
+        """Whether something is left once ``cost_usd`` more is spent."""
+        left = self.left_usd
+        return left is None or left > cost_usd
+
+    def check(self) -> None:
+        """Raises BudgetExceeded where nothing is left."""
+        for standing in self._standings:
+            if not self._over and standing.left_usd <= self.spent_usd:
+                raise BudgetExceeded(f"{self._now(standing).text}: --over-budget goes on all the same")
+        if self._budget_usd is not None and self.spent_usd >= self._budget_usd:
+            raise BudgetExceeded(f"the budget of ${self._budget_usd} for this command is spent: raise --budget")
+
+    def warnings(self) -> Iterator[str]:
+        """A line for every budget of which most is spent, or all of it."""
+        for standing in map(self._now, self._standings):
+            if standing.spent_usd >= standing.limit_usd * WARN_AT:
+                yield standing.text
+
+    def _now(self, standing: Standing) -> Standing:
+        return standing.replace(spent_usd=plus(standing.spent_usd, self.spent_usd))
