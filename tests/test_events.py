@@ -19,7 +19,9 @@ import pytest
 from gitsess import setup
 from gitsess.agents.captured import turn_id_of
 from gitsess.capture import wiring
+from gitsess.capture.holding import hold
 from gitsess.cli.shipped import hooks_dir
+from gitsess.model import SessionName
 from gitsess.spool import EVENT_SUFFIX
 from tests.conftest import PROGRAM, Repo
 
@@ -705,3 +707,18 @@ def test_a_drain_that_is_killed_anywhere_loses_and_doubles_nothing(captures: Cap
         killed += 1
     assert killed > 10
     repo.fsck()
+
+
+def test_a_turn_that_somebody_asks_for_is_theirs_to_record(repo: Repo, captures: Captures) -> None:
+    """While a session's lock is held its events wait without a word; once it is not, by a kill too, they are taken."""
+    with hold(str(captures.state), SessionName("implement-x")):
+        for conversation, session in ((TALK, "implement-x"), (OTHER, "plan-x")):
+            talk = captures.talk(conversation)
+            talk.prompt("Go")
+            talk.answer("Gone")
+            captures.hook(talk.body("Stop", "Gone"), AI_SESSION=session)
+        repo.ai("drain")
+        assert repo.ai("list").err == ""
+        assert repo.refs() == ["refs/ai-sessions/plan-x"]
+    captures.drain()
+    assert repo.refs() == ["refs/ai-sessions/implement-x", "refs/ai-sessions/plan-x"]
