@@ -107,7 +107,7 @@ def can_ask(environment: Mapping[str, str]) -> bool:
     return anthropic_api.has_key(environment)
 
 
-def provider_of(environment: Mapping[str, str], home: str | Path | None = None) -> Provider:
+def provider_of(environment: Mapping[str, str], home: str | Path | None = None) -> AnthropicApi:
     """Who is asked; raises ProviderError where there is no key, which says how to set one, and which agent somebody
     is logged in with, as far as files below ``home`` tell."""
     try:

@@ -93,6 +93,11 @@ def who_could(home: str | Path | None, environment: Mapping[str, str]) -> list[s
     return agentcli.logged_in(Path(home), environment, lambda name: shutil.which(name, path=path) is not None)
 
 
+def keeps_budgets(agent: str) -> bool:
+    """Whether the agent's program can be held to a budget."""
+    return agentcli.PROGRAMS[agent].keeps_budgets
+
+
 def prepare(workspace: Workspace, session: SessionName, wish: Wish, *, dry_run: bool = False) -> Prepared:
     """The invocation that ``wish`` comes to; but for a dry run the agent's transcript is brought back where it is gone.
 
@@ -266,7 +271,7 @@ def _recorded(
     turn = replace(
         workspace.situated(turn),
         task=wish.task,
-        estimated_cost_usd=_expected(workspace, prepared),
+        estimated_cost_usd=expected(workspace, prepared),
         commits=tuple(dict.fromkeys((*turn.commits, *moves.commits(turn.started_at, turn.ended_at)))),
     )
     turn = shape(turn)
@@ -280,7 +285,7 @@ def _recorded(
     return recorded
 
 
-def _expected(workspace: Workspace, prepared: Prepared) -> Decimal | None:
+def expected(workspace: Workspace, prepared: Prepared) -> Decimal | None:
     """What such turns have cost before; else what the prompt alone comes to, where the agent was given a model whose
     price is known."""
     agent, model = agents.reader(prepared.wish.agent).AGENT, prepared.wish.model

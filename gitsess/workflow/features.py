@@ -1,0 +1,129 @@
+"""Features: what several sessions, one for each command, are about; and the one at hand in a worktree.
+
+A feature begins with a ``started`` event in ``plan-<feature>``, or with its first turn. The feature in use is that of
+the session in use in the worktree: ``start`` and ``switch`` put ``implement-<feature>`` in use, so that what an agent
+does there in the meantime counts for the feature as well.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+from gitsess.content import Content
+from gitsess.draft import event_of
+from gitsess.errors import GitsessError, NotFound, UsageError
+from gitsess.history import Session
+from gitsess.model import SessionName
+from gitsess.names import join, shown, split
+from gitsess.text import iso, one_line, well_formed
+from gitsess.workspace import Workspace
+
+COMMANDS = ("plan", "implement", "review", "verify")
+"""The commands of the workflow, in the order in which a feature goes through them."""
+
+
+class Exists(GitsessError):
+    """A feature that was to be begun has begun."""
+
+
+def names(workspace: Workspace) -> list[str]:
+    """Every feature that has a session of the workflow, by name."""
+    tips, _ = workspace.history.tips()
+    return sorted({feature for command, feature in map(split, tips) if command in COMMANDS and feature})
+
+
+def in_use(workspace: Workspace) -> str | None:
+    """The feature in use in this worktree, whatever branch is checked out."""
+    found = None if workspace.worktree is None else workspace.worktree.in_use()
+    return None if found is None else split(found.session)[1] or None
+
+
+def named(workspace: Workspace, feature: str | None) -> str:
+    """``feature``, or where it is None the one in use; raises UsageError where there is none, NotFound where it has not
+    begun."""
+    if feature is None:
+        feature = in_use(workspace)
+        if feature is None:
+            raise UsageError("name the feature, or put one in use with 'git ai-session switch FEATURE'")
+    for command in COMMANDS:
+        join(command, feature)
+    known = names(workspace)
+    if feature in known:
+        return feature
+    near = get_close_matches(feature, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"'git ai-session start {feature}' begins it"
+    raise NotFound(f"there is no feature {shown(feature)}; {hint}")
+
+
+def sessions(workspace: Workspace, feature: str) -> tuple[Session, ...]:
+    """All sessions of a feature, also those of agents, by name; what a newer gitsess wrote is left out."""
+    tips, _ = workspace.history.tips()
+    wanted = {name: oid for name, oid in tips.items() if split(name)[1] == feature}
+    found = workspace.history.read(wanted, ()).sessions
+    return tuple(session for session in found if not session.newer)
+
+
+def session_of(found: tuple[Session, ...], command: str) -> Session | None:
+    """The session of ``command`` among those of a feature."""
+    return next((session for session in found if split(session.name)[0] == command), None)
+
+
+def start(workspace: Workspace, feature: str, description: str = "") -> SessionName:
+    """Begins a feature and puts it in use here; the session that what is captured goes to. Raises Exists."""
+    for command in COMMANDS:
+        join(command, feature)
+    if feature in names(workspace):
+        raise Exists(f"{feature} has begun already: 'git ai-session switch {feature}' puts it in use here")
+    text = workspace.redactor.text(well_formed(description)).strip()
+    now = workspace.around.now()
+    draft = event_of(
+        "started",
+        text=text or f"Begin {feature}",
+        at=now,
+        committer=workspace.committer,
+        branch=_redacted(workspace, workspace.branch()),
+        worktree=workspace.repository.worktree,
+        body=Content(prompt=text, started_at=iso(now), ended_at=iso(now)),
+    )
+    workspace.happened(join("plan", feature), draft)
+    return switch(workspace, feature)
+
+
+def switch(workspace: Workspace, feature: str) -> SessionName:
+    """Puts a feature in use in this worktree; the session that what is captured goes to now. Raises NotFound."""
+    session = join("implement", named(workspace, feature))
+    if workspace.worktree is not None:
+        workspace.use(session)
+    return session
+
+
+def description(workspace: Workspace, found: tuple[Session, ...]) -> str:
+    """What the feature was begun with; else the first words of the first prompt of its plan, or nothing."""
+    plan = session_of(found, "plan")
+    if plan is None:
+        return ""
+    for item in plan.commits:
+        if item.facts.event == "started":
+            return next(workspace.history.prompts([item.oid]), "").strip() or one_line(item.subject)
+    return next((one_line(item.subject) for item in plan.counted()), "")
+
+
+def mark(workspace: Workspace, session: SessionName, event: str) -> None:
+    """Appends ``completed`` or ``reopened`` to a session; raises NotFound where it is not there."""
+    workspace.history.one(session)
+    words = {"completed": "Close", "reopened": "Reopen"}
+    draft = event_of(
+        event,
+        text=f"{words[event]} {session}",
+        at=workspace.around.now(),
+        committer=workspace.committer,
+        branch=_redacted(workspace, workspace.branch()),
+        worktree=workspace.repository.worktree,
+    )
+    workspace.happened(session, draft)
+
+
+def _redacted(workspace: Workspace, branch: str | None) -> str | None:
+    return None if branch is None else workspace.redactor.text(branch)
+
+
