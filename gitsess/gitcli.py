@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import subprocess
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -90,6 +91,13 @@ class Result(Value):
         lines = [one_line(line) for line in self.err.splitlines()]
         said = [line for line in lines if line and not line.startswith(("warning: ", "hint: "))]
         return said[-1].removeprefix("fatal: ").removeprefix("error: ") if said else "no message"
+
+
+class Part(Value):
+    """What git printed within its limits; ``cut`` says which of them ended it: ``size``, ``time``, or None."""
+
+    result: Result
+    cut: str | None
 
 
 def discover(environment: Mapping[str, str], cwd: str | Path | None = None) -> Repository:
@@ -296,6 +304,50 @@ class Git:
             env=self.environment,
             bufsize=_BUFFER,
         )
+
+    def in_worktree(self, top: str, *args: str, stdin: bytes = b"", limit_bytes: int, timeout_s: float) -> Part:
+        """Runs git in the working tree at ``top``, as far as the limits go: they are for questions that others ask."""
+        import tempfile
+        import threading
+
+        words = ["git", "-C", top, f"--git-dir={self.repository.git_dir}", f"--work-tree={top}", *args]
+        with tempfile.TemporaryFile() as asked, tempfile.TemporaryFile() as complaints:
+            asked.write(stdin)
+            asked.seek(0)
+            try:
+                process = subprocess.Popen(
+                    words,
+                    stdin=asked,
+                    stdout=subprocess.PIPE,
+                    stderr=complaints,
+                    env=self.environment,
+                    start_new_session=True,
+                )
+            except (OSError, ValueError) as error:
+                raise StoreError(f"git cannot be started: {one_line(str(error))}") from None
+            assert process.stdout is not None
+
+            def kill() -> None:
+                # With what it started: reading ends when nobody has its output open any more.
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+
+            timer = threading.Timer(timeout_s, kill)
+            with process:
+                try:
+                    timer.start()
+                    out = process.stdout.read(limit_bytes + 1)
+                    if full := len(out) > limit_bytes:
+                        kill()
+                    code = process.wait()
+                except BaseException:
+                    kill()
+                    raise
+                finally:
+                    timer.cancel()
+            complaints.seek(0)
+            result = Result(code=code, out=out[:limit_bytes], err=complaints.read().decode("utf-8", "replace"))
+        return Part(result=result, cut="size" if full else "time" if code == -signal.SIGKILL else None)
 
     def handover(self, *args: str) -> int:
         """git with this process's own terminal: its pager, its colours, its exit code."""
