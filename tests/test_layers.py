@@ -52,7 +52,7 @@ ROOMS = {
     "genai_prices": "pricing",
     # The index is our own; the other one is what an agent keeps its history in.
     "sqlite3": "index agents.opencode",
-    "subprocess": "gitcli cli.output providers.agentcli",
+    "subprocess": "gitcli cli.output providers.processes",
 }
 
 # The environment, the home folder and the clock are read in the surface and handed down. The stand-in for the

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gitsess.providers import agentcli
+from gitsess.providers import processes
 from tests.agents import gemini_server, make_codex, make_gemini, responses_server
 from tests.agents.loopback import Loopback
 from tests.conftest import PROGRAM, Repo
@@ -293,7 +293,7 @@ def test_a_program_that_does_not_end_after_its_result(repo: Repo, stand_in: Any)
 
 def test_a_line_without_end(repo: Repo, stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A line that is too long is passed over, in bounded memory, and what comes after it is read."""
-    size = agentcli.MAX_LINE + 10
+    size = processes.MAX_LINE + 10
     stand_in(f"cat >/dev/null\nhead -c {size} /dev/zero | tr '\\0' x; echo\necho '{INIT}'\necho '{RESULT}'")
     assert repo.ai("run", "--via", "claude", "plan", "x", "Do it").out == "Whole.\n"
 
