@@ -15,13 +15,14 @@ MAX_CONTEXT_TOKENS = 150_000
 MAX_OUTPUT_TOKENS = 8_192
 SPANS = ("feature", "day", "month")
 """What a budget may be for, besides one command."""
+TEST_TIMEOUT_S = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """``budget_usd`` is for one command, ``limits_usd`` for each of SPANS that has one. ``fallback``: the models and
-    agents that are asked where the first one fails, in order. ``enabled`` is False under ``USE_SESSIONS=false``:
-    verbs run fresh and record nothing."""
+    agents that are asked where the first one fails, in order. ``test_timeout_s`` is for one run of the project's tests.
+    ``enabled`` is False under ``USE_SESSIONS=false``: verbs run fresh and record nothing."""
 
     model: str = DEFAULT_MODEL
     budget_usd: Decimal | None = None
@@ -29,6 +30,7 @@ class Settings:
     fallback: tuple[str, ...] = ()
     max_context_tokens: int = MAX_CONTEXT_TOKENS
     max_tokens: int = MAX_OUTPUT_TOKENS
+    test_timeout_s: int = TEST_TIMEOUT_S
     redact: tuple[str, ...] = ()
     enabled: bool = True
 
@@ -50,6 +52,7 @@ def settings(config: Mapping[str, Sequence[str]], environment: Mapping[str, str]
         ),
         max_context_tokens=_tokens(last("maxContextTokens"), "maxContextTokens", MAX_CONTEXT_TOKENS),
         max_tokens=_tokens(last("maxTokens"), "maxTokens", MAX_OUTPUT_TOKENS),
+        test_timeout_s=_seconds(last("testTimeout"), "testTimeout", TEST_TIMEOUT_S),
         redact=tuple(config.get(f"{SECTION}.redact", ())),
         enabled=environment.get("USE_SESSIONS", "").strip().lower() not in ("false", "0", "no", "off"),
     )
@@ -83,8 +86,23 @@ def _tokens(text: str | None, key: str, default: int) -> int:
     if text is None:
         return default
     stripped = text.strip().lower()
-    scale = 1000 if stripped.endswith("k") else 1
-    digits = stripped.removesuffix("k")
-    if not digits.isascii() or not digits.isdigit() or len(digits) > 9 or int(digits) == 0:
+    count = _count(stripped.removesuffix("k"))
+    if count is None:
         raise UsageError(f"{SECTION}.{key} must be a number of tokens such as 150000 or 150k")
-    return int(digits) * scale
+    return count * 1000 if stripped.endswith("k") else count
+
+
+def _seconds(text: str | None, key: str, default: int) -> int:
+    if text is None:
+        return default
+    count = _count(text.strip())
+    if count is None:
+        raise UsageError(f"{SECTION}.{key} must be a number of seconds such as {default}")
+    return count
+
+
+def _count(digits: str) -> int | None:
+    """A whole number above zero; None for any other text."""
+    if not digits.isascii() or not digits.isdigit() or len(digits) > 9 or int(digits) == 0:
+        return None
+    return int(digits)

@@ -11,6 +11,8 @@
     │   └── NotASession          1   …because what stands at the ref is not a session
     ├── ProviderError            1   the model's service failed
     ├── BudgetExceeded           1   the next request would pass --budget
+    ├── TestsCannotRun           1   the project's own tests cannot be started
+    ├── TestsTimedOut            1   …or did not end in time
     └── Conflict                 3   two sides cannot be brought together
 
 Every message is one line that says what to do next. One place (``gitsess.cli.entry``) prints them.
@@ -65,6 +67,18 @@ class ProviderError(GitsessError):
 
 class BudgetExceeded(GitsessError):
     """The next request would pass the budget; it was not sent."""
+
+
+class TestsCannotRun(GitsessError):
+    """The command of the project's tests cannot be started: it says nothing of the project."""
+
+
+class TestsTimedOut(GitsessError):
+    """The project's tests were ended, for they did not end themselves; ``output`` is what they had printed."""
+
+    def __init__(self, message: str, output: str) -> None:
+        super().__init__(message)
+        self.output = output
 
 
 class Conflict(GitsessError):

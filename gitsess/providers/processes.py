@@ -26,27 +26,61 @@ GRACE_S = 5.0
 """How long a program may take to end once it was asked to."""
 _KEPT_STDERR = 8192
 _STEP_S = 0.1
+_PIECE_BYTES = 1 << 16
+_WAITING_PIECES = 64
+"""Pieces of output past which a program waits until somebody has listened."""
 
 
-class Asked:
-    """A program that is given a prompt and answers in lines: neither waits for the other.
+class _Process:
+    """What both kinds have in common: raises what starting a process raises (OSError)."""
 
-    Raises what starting a process raises (OSError).
-    """
-
-    def __init__(self, words: Sequence[str], prompt: str, *, folder: Path, environment: Mapping[str, str]) -> None:
-        process = subprocess.Popen(
+    def __init__(
+        self, words: Sequence[str], *, folder: Path, environment: Mapping[str, str], stdin: int, stderr: int
+    ) -> None:
+        self._process = subprocess.Popen(
             words,
             cwd=folder,
             env=dict(environment),
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             start_new_session=True,
         )
-        self._process = process
+
+    @property
+    def code(self) -> int | None:
+        """Its exit code, negative for a signal; None while it runs."""
+        return self._process.poll()
+
+    def end(self, *, patient: bool) -> int | None:
+        """Sees the program to its end, whatever it takes; its exit code, None where it had to be ended."""
+        if patient or self._process.poll() is not None:
+            with suppress(subprocess.TimeoutExpired):
+                return self._process.wait(GRACE_S)
+        try:
+            for number, wait_s in ((signal.SIGINT, GRACE_S), (signal.SIGTERM, GRACE_S / 2), (signal.SIGKILL, GRACE_S)):
+                self._signal(number)
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(wait_s)
+                    break
+        finally:
+            # What it started itself is ended with it, and with a second ^C at once.
+            self._signal(signal.SIGKILL)
+        return None
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+
+class Asked(_Process):
+    """A program that is given a prompt and answers in lines: neither waits for the other."""
+
+    def __init__(self, words: Sequence[str], prompt: str, *, folder: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(words, folder=folder, environment=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._stderr = b""
+        process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
@@ -85,7 +119,7 @@ class Asked:
                 idle_s = 0.0
             except queue.Empty:
                 # A child that it left behind may keep its output open.
-                idle_s += _STEP_S if self._process.poll() is not None else 0
+                idle_s += _STEP_S if self.code is not None else 0
                 if idle_s >= GRACE_S:
                     return
                 continue
@@ -93,24 +127,68 @@ class Asked:
                 return
             yield line
 
-    def end(self, *, patient: bool) -> int | None:
-        """Sees the program to its end, whatever it takes; its exit code, None where it had to be ended."""
-        if patient or self._process.poll() is not None:
-            with suppress(subprocess.TimeoutExpired):
-                return self._process.wait(GRACE_S)
-        for number, wait_s in ((signal.SIGINT, GRACE_S), (signal.SIGTERM, GRACE_S / 2), (signal.SIGKILL, GRACE_S)):
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(wait_s)
-                break
-        # What it started itself is ended with it.
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        return None
-
     def complaint(self) -> str:
         """The last line that the program printed beside its output."""
         self._complaining.join(_STEP_S * 10)
         lines = self._stderr.decode("utf-8", "replace").strip().splitlines()
         return one_line(lines[-1])[:300] if lines else ""
+
+
+class Watched(_Process):
+    """A program without input, whose two outputs are one; the program waits while too much of it is unread."""
+
+    def __init__(self, words: Sequence[str], *, folder: Path, environment: Mapping[str, str]) -> None:
+        super().__init__(
+            words, folder=folder, environment=environment, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT
+        )
+        self._pieces: queue.Queue[bytes | None] = queue.Queue(_WAITING_PIECES)
+        self._deaf = threading.Event()
+        self._open = True
+        assert self._process.stdout is not None
+        threading.Thread(target=self._read, args=(self._process.stdout,), daemon=True).start()
+
+    def _read(self, stream: IO[bytes]) -> None:
+        with suppress(OSError, ValueError), stream:
+            while piece := stream.read1(_PIECE_BYTES):  # type: ignore[attr-defined]
+                self._put(piece)
+        self._put(None)
+
+    def _put(self, piece: bytes | None) -> None:
+        while not self._deaf.is_set():
+            with suppress(queue.Full):
+                return self._pieces.put(piece, timeout=_STEP_S)
+
+    def pieces(self, deadline: float) -> Iterator[bytes]:
+        """What it prints, in pieces of any size, until it has ended or the time (of ``time.monotonic``) is over."""
+        while self.code is None and (left_s := deadline - time.monotonic()) > 0:
+            if self._open:
+                yield from self._next()
+            else:
+                # It goes on without an output.
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(left_s)
+
+    def rest(self) -> Iterator[bytes]:
+        """What is left of the output once it has ended. What it left running is ended first; where something holds the
+        output open even so, that is not waited for."""
+        self._signal(signal.SIGKILL)
+        until = time.monotonic() + GRACE_S
+        while self._open and time.monotonic() < until:
+            yield from self._next()
+        self._deaf.set()
+
+    def drop(self) -> None:
+        """Ends it, and whatever it still has to say is lost."""
+        self._deaf.set()
+        self.end(patient=False)
+        self._signal(signal.SIGKILL)
+
+    def _next(self) -> Iterator[bytes]:
+        try:
+            piece = self._pieces.get(timeout=_STEP_S)
+        except queue.Empty:
+            return
+        if piece is None:
+            self._open = False
+        else:
+            yield piece

@@ -1,6 +1,8 @@
-"""What a model may do in a worktree: look at its files, change them, run its tests.
+"""What is done in a worktree: its files looked at and changed, its tests run, and what came of it.
 
-paths    which paths it may name at all
+paths    which paths a model may name at all
 files    reading and writing them, inside the worktree and nowhere else
 toolbox  the tools, as a provider offers them
+testing  the project's own tests
+changes  what a turn changed, whoever changed it
 """
