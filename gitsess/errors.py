@@ -5,7 +5,8 @@
     │   └── InvalidName          2   …a session name, with the nearest valid one
     ├── NotFound                 1   no such session, turn or repository
     ├── FormatError              1   stored or received data breaks the format
-    │   └── NewerFormat          1   …or was written by a newer gitsess
+    │   ├── NewerFormat          1   …or was written by a newer gitsess
+    │   └── Faulty               1   …in ways that are all told at once
     ├── StoreError               1   git or the file system refused
     │   ├── Locked               1   …because another process holds the ref
     │   └── NotASession          1   …because what stands at the ref is not a session
@@ -19,6 +20,8 @@ Every message is one line that says what to do next. One place (``gitsess.cli.en
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class GitsessError(Exception):
@@ -47,6 +50,22 @@ class FormatError(GitsessError):
 
 class NewerFormat(FormatError):
     """Data written by a newer gitsess."""
+
+
+class Faulty(FormatError):
+    """A plan, or a model's answer, that does not fit. ``problems`` has a line for every fault, so that all can be
+    mended at once; the message has their number and the first."""
+
+    MOST = 50
+    """Lines of ``problems``; the last one says how many more there are."""
+
+    def __init__(self, what: str, problems: Sequence[str]) -> None:
+        shown = list(problems[: self.MOST])
+        if len(problems) > self.MOST:
+            shown[-1] = f"and {len(problems) - self.MOST + 1} more"
+        self.problems: tuple[str, ...] = tuple(shown)
+        many = "" if len(problems) == 1 else f" ({len(problems)} faults; the first)"
+        super().__init__(f"{what}{many}: {problems[0]}")
 
 
 class StoreError(GitsessError):

@@ -20,7 +20,7 @@ CORE, STATE, SOURCE, USE, SURFACE = range(1, 6)
 LAYERS = {
     CORE: (
         "errors values model names text money strictjson trailers commit content draft turns catalog pricing redact"
-        " config metadata tally"
+        " config metadata tally answers plan"
     ),
     STATE: "gitcli locks spool worktree notes store append index mirror",
     SOURCE: "providers agents",
@@ -51,6 +51,7 @@ ROOMS = {
     "click": "cli",
     "rich": "cli",
     "genai_prices": "pricing",
+    "yaml": "plan",
     # The index is our own; the other one is what an agent keeps its history in.
     "sqlite3": "index agents.opencode",
     "subprocess": "gitcli cli.output providers.processes",

@@ -10,7 +10,19 @@ import pytest
 
 from tests.conftest import Repo
 
-SLOW = {"pygit2", "click", "rich", "genai_prices", "anthropic", "sqlite3", "pydantic", "httpx", "httpx2", "asyncio"}
+SLOW = {
+    "pygit2",
+    "click",
+    "rich",
+    "genai_prices",
+    "anthropic",
+    "sqlite3",
+    "pydantic",
+    "httpx",
+    "httpx2",
+    "asyncio",
+    "yaml",
+}
 
 QUICK = [
     "--version",
