@@ -51,7 +51,7 @@ _SUMMARISE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a person asked for. ``files`` as (name to show, path); ``model`` is a full id."""
+    """What a person asked for. ``files`` as (name to show, path); ``model`` is a full id; ``tools`` are for ``work``."""
 
     prompt: str
     model: str
@@ -61,6 +61,7 @@ class Wish:
     sessions: tuple[SessionName, ...] = ()
     budget_usd: Decimal | None = None
     task: str | None = None
+    tools: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ def can_ask(environment: Mapping[str, str]) -> bool:
     return anthropic_api.has_key(environment)
 
 
-def provider_of(environment: Mapping[str, str], home: str | Path | None = None) -> AnthropicApi:
+def provider_of(environment: Mapping[str, str], home: str | Path | None = None) -> anthropic_api.AnthropicApi:
     """Who is asked; raises ProviderError where there is no key, which says how to set one, and which agent somebody
     is logged in with, as far as files below ``home`` tell."""
     try:
@@ -186,7 +187,7 @@ class Conversation:
             max_tokens=min(wish.max_tokens, limit),
             system=system,
             messages=messages,
-            tools=tools_of(messages),
+            tools=_definitions(wish.tools, tools_of(messages)),
         )
 
     def _estimated(
@@ -386,7 +387,6 @@ class Conversation:
         self,
         prepared: Prepared,
         provider: Worker,
-        tools: Sequence[Tool],
         on_text: Callable[[str], None],
         on_end: Callable[[], None] = lambda: None,
         *,
@@ -394,7 +394,8 @@ class Conversation:
         goes_on: Callable[[Decimal], bool] = lambda spent_usd: True,
         shape: Callable[[Turn], Turn] = lambda turn: turn,
     ) -> tuple[Worked, Recorded | None]:
-        """Sends the request with tools at hand, and as many more as their results take; all of it is one turn.
+        """Sends the request with the wish's tools at hand, and as many more as their results take; all of it is one
+        turn.
 
         ``goes_on`` is asked before each further request, with what the turn has cost so far.
         """
@@ -409,7 +410,7 @@ class Conversation:
 
         worked = provider.work(
             prepared.request,
-            tools,
+            prepared.wish.tools,
             on_text,
             on_call=on_call,
             goes_on=affordable,
@@ -491,6 +492,10 @@ def _still_cached(context: Context, usage: TokenUsage | None, now: datetime) -> 
     life = CACHE_LIFETIME_1H_S if usage.cache_write_1h_tokens else CACHE_LIFETIME_5M_S
     alive = (now - context.starts[-1]).total_seconds() <= life
     return usage.cache_read_tokens + usage.cache_write_tokens if alive else 0
+
+
+def _definitions(tools: Sequence[Tool], others: tuple[JSONObject, ...]) -> tuple[JSONObject, ...]:
+    return tuple(tool.definition for tool in with_others(tools, others)) if tools else others
 
 
 def _text_blocks(text: str) -> tuple[JSONObject, ...]:

@@ -202,7 +202,9 @@ class Asker:
     def _why_stopped(self, replies: Sequence[Reply]) -> str:
         if self.purse.left_usd is not None:
             return "the budget is spent in the middle of the work; what was done is kept, and a higher one goes on"
-        return f"the model went on for {len(replies)} requests without an end; what was done is kept: run again to go on"
+        return (
+            f"the model went on for {len(replies)} requests without an end; what was done is kept: run again to go on"
+        )
 
     def _agent(self, source: Source, question: Question, shape: Callable[[Turn], Turn]) -> Said:
         workspace, voice = self.workspace, self.voice
@@ -258,4 +260,3 @@ def sources(workspace: Workspace, *, agent: str | None, model: str | None) -> li
     else:
         first = Source(agent=None, model=catalog.resolve_model(model or workspace.settings.model))
     return list(dict.fromkeys([first, *map(source_of, workspace.settings.fallback)]))
-

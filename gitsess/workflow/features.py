@@ -125,5 +125,3 @@ def mark(workspace: Workspace, session: SessionName, event: str) -> None:
 
 def _redacted(workspace: Workspace, branch: str | None) -> str | None:
     return None if branch is None else workspace.redactor.text(branch)
-
-
