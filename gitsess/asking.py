@@ -26,7 +26,7 @@ from gitsess.model import JSONObject, SessionName, TokenUsage, TurnId
 from gitsess.names import shown, split
 from gitsess.providers import Provider, Reply, Request, anthropic_api
 from gitsess.providers.caching import Place, estimate_tokens, lay_out, lifetime
-from gitsess.providers.tools import Tool, Worked, Worker
+from gitsess.providers.tools import Tool, Worked, Worker, with_others
 from gitsess.resume import Context, context_of, documents_of, joined, tools_of
 from gitsess.text import well_formed
 from gitsess.turns import Turn
@@ -51,7 +51,7 @@ _SUMMARISE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What a person asked for. ``files`` as (name to show, path); ``model`` is a full id; ``tools`` are for ``work``."""
+    """What a person asked for. ``files`` as (name to show, path); ``model`` is a full id; ``tools`` are for work."""
 
     prompt: str
     model: str

@@ -161,6 +161,7 @@ class Asker:
             sessions=question.sessions,
             budget_usd=self.purse.left_usd,
             task=question.task,
+            tools=question.tools,
         )
         conversation = Conversation(workspace, question.session, fresh=question.fresh)
         prepared = conversation.prepare(wish)
@@ -180,7 +181,6 @@ class Asker:
         worked, recorded = conversation.work(
             prepared,
             worker,
-            question.tools,
             voice.text,
             voice.keeping,
             on_call=voice.called,
@@ -202,9 +202,7 @@ class Asker:
     def _why_stopped(self, replies: Sequence[Reply]) -> str:
         if self.purse.left_usd is not None:
             return "the budget is spent in the middle of the work; what was done is kept, and a higher one goes on"
-        return (
-            f"the model went on for {len(replies)} requests without an end; what was done is kept: run again to go on"
-        )
+        return f"the model did not come to an end in {len(replies)} requests; what was done is kept: run again to go on"
 
     def _agent(self, source: Source, question: Question, shape: Callable[[Turn], Turn]) -> Said:
         workspace, voice = self.workspace, self.voice
