@@ -35,7 +35,8 @@ PENDING, IN_PROGRESS, COMPLETED, FAILED = "pending", "in_progress", "completed",
 class Step(Value):
     """One step of a task: a turn that was asked for, or (``passed`` not None) how the tests ended after it.
 
-    ``status`` is that of a turn, ``task_status`` the task's, where the commit says one.
+    ``status`` is that of a turn, ``task_status`` the task's, where the commit says one; ``files`` are those that a turn
+    changed.
     """
 
     item: Commit
@@ -44,6 +45,7 @@ class Step(Value):
     passed: bool | None
     status: str | None
     task_status: str | None
+    files: tuple[str, ...]
 
 
 class Taken(Value):
@@ -103,6 +105,7 @@ def steps(workspace: Workspace, session: Session | None, task: str) -> list[Step
     for item, data in zip(items, workspace.history.files([item.oid for item in items], DATA), strict=True):
         step = _step(data)
         name, attempt, passed = step.get("name"), step.get("attempt"), step.get("passed")
+        files = step.get("files")
         found.append(
             Step(
                 item=item,
@@ -111,6 +114,7 @@ def steps(workspace: Workspace, session: Session | None, task: str) -> list[Step
                 passed=passed if isinstance(passed, bool) and item.facts.kind == "event" else None,
                 status=item.facts.status,
                 task_status=item.facts.task_status,
+                files=tuple(str(path) for path in files) if isinstance(files, list) else (),
             )
         )
     return found

@@ -1,0 +1,302 @@
+"""``implement``: a task test-first, from where the commits say that it stands.
+
+    red       tests are written that fail          then the project's tests are run, and must fail
+    green     code is written that makes them pass then they are run, and must pass; else once more, with what failed
+    refactor  the code is tidied up, with --tdd    then they are run, and must still pass
+
+Each step is a turn, and each run of the tests an event: whoever is stopped between the two goes on with the run, and
+asks for nothing twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from gitsess import plan
+from gitsess.content import RESPONSE
+from gitsess.errors import GitsessError, NotFound, StoreError, UsageError
+from gitsess.model import Oid
+from gitsess.names import join, shown
+from gitsess.plan import Plan, Task
+from gitsess.text import one_line
+from gitsess.turns import Turn
+from gitsess.values import Value
+from gitsess.workbench import changes
+from gitsess.workbench.changes import Changes
+from gitsess.workbench.testing import TestCommand, TestRun
+from gitsess.workflow import features, plans, tasks
+from gitsess.workflow.asking import Said
+from gitsess.workflow.bench import Bench
+from gitsess.workflow.tasks import COMPLETED, FAILED, IN_PROGRESS, PENDING, Step
+
+RED, GREEN, REFACTOR = "red", "green", "refactor"
+ATTEMPTS = 3
+"""How often a step is tried where nothing else is said."""
+_TEMPLATES = {RED: "implement-tests", GREEN: "implement", REFACTOR: "implement-refactor"}
+
+
+class Way(Value):
+    """How tasks are worked on. ``tests_first``: with a step red; ``refactor``: with one after green."""
+
+    tests_first: bool = True
+    refactor: bool = False
+    attempts: int = ATTEMPTS
+    commit: bool = False
+    command: TestCommand | None = None
+
+
+class Next(Value):
+    """What is to be done for a task: ``ask`` for a step, or only ``test`` what was done in it. ``failed`` is how the
+    tests ended before, where that is to be mended."""
+
+    name: str
+    attempt: int
+    ask: bool
+    failed: Step | None = None
+
+
+class Outcome(Value):
+    """What became of a task. ``status`` is a task's, or None where it was left in the middle: ``said`` says why."""
+
+    task: Task
+    status: str | None
+    said: Said | None
+    run: TestRun | None
+    changes: Changes | None
+    commit: Oid | None
+
+
+class Witness(Protocol):
+    """What is told while a task is worked on."""
+
+    def step(self, task: Task, name: str, attempt: int, attempts: int) -> None: ...
+    def changed(self, changes: Changes) -> None: ...
+    def testing(self, command: TestCommand) -> None: ...
+    def tested(self, name: str, run: TestRun, right: bool) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+def next_of(steps: Sequence[Step], way: Way) -> Next | None:
+    """Where a task stands: the next thing to be done, or None where its steps are done."""
+    names = [*([RED] if way.tests_first else []), GREEN, *([REFACTOR] if way.refactor else [])]
+    for name in names:
+        mine = [step for step in steps if step.name == name]
+        if any(step.passed is not None and step.passed == (name != RED) for step in mine):
+            continue
+        if not mine:
+            return Next(name=name, attempt=1, ask=True)
+        last = mine[-1]
+        if last.passed is not None:
+            return Next(name=name, attempt=last.attempt + 1, ask=True, failed=last)
+        before = next((step for step in reversed(mine) if step.passed is not None), None)
+        return Next(name=name, attempt=last.attempt, ask=last.status != "ok", failed=before)
+    return None
+
+
+def chosen(found: Plan, statuses: dict[str, str], wanted: str | None, *, everything: bool, force: bool) -> list[Task]:
+    """The tasks to work on, in order: the one ``wanted``, all that are left, or the first of these.
+
+    Raises NotFound for a task that is none, UsageError for one that others have to come before.
+    """
+    done = {task for task, status in statuses.items() if status == COMPLETED}
+    left = plan.order(found, done)
+    if wanted is None:
+        return left if everything else left[:1]
+    task = found.task(wanted)
+    if task is None:
+        ids = [one.id for one in found.tasks]
+        listed = ", ".join(ids[:8]) + (", …" if len(ids) > 8 else "")
+        raise NotFound(f"the plan of {found.feature} has no task {shown(wanted)}; its tasks are {listed}")
+    missing = plan.missing(found, task, done)
+    if missing and not force:
+        verb = "is" if len(missing) == 1 else "are"
+        raise UsageError(
+            f"{task.id} depends on {', '.join(missing)}, which {verb} not completed: do {missing[0]} first, or --force"
+        )
+    return [task]
+
+
+class Worker:
+    """Works on the tasks of one feature."""
+
+    def __init__(self, bench: Bench, witness: Witness, feature: str, found: Plan, way: Way) -> None:
+        self._bench, self._witness = bench, witness
+        self._feature, self._plan, self._way = feature, found, way
+        self._session = join("implement", feature)
+        self._green = False
+        """Whether the tests are known to pass as things are."""
+
+    def work(self, task: Task) -> Outcome:
+        """Takes a task to its end, or as far as it gets; what is paid for is recorded at every point."""
+        limit = self._way.attempts
+        said: Said | None = None
+        run: TestRun | None = None
+        touched: Changes | None = None
+        began: dict[str, int] = {}
+        while True:
+            following = next_of(self._steps(task), self._way)
+            if following is None:
+                return self._completed(task, said, run, touched)
+            first = began.setdefault(following.name, following.attempt)
+            if following.attempt - first >= limit:
+                return self._failed(task, following, said, run, touched)
+            if following.ask:
+                self._look(following)
+                self._witness.step(task, following.name, following.attempt - first + 1, limit)
+                said, touched = self._asked(task, following)
+                self._witness.changed(touched)
+                if said.interrupted or said.failure is not None or said.recorded is None:
+                    return Outcome(task=task, status=None, said=said, run=run, changes=touched, commit=None)
+                if said.recorded.oid is None:
+                    # It waits in the spool: what comes next would not find it.
+                    raise StoreError(f"the turn is kept in the spool ({said.recorded.reason}): run again to go on")
+            if self._way.command is None:
+                self._put(task, following, passed=following.name != RED, text="No tests were run", status=IN_PROGRESS)
+                continue
+            run = self._tested(task, following, self._way.command)
+
+    def _look(self, following: Next) -> None:
+        """Before anything is written for a task: whether a test that fails will say anything."""
+        command = self._way.command
+        if command is None or self._green or following != Next(name=RED, attempt=1, ask=True):
+            return
+        self._witness.testing(command)
+        run = self._bench.test(command)
+        if not (run.passed or run.no_tests):
+            self._witness.note("the tests fail already, before the task is begun: that new ones fail will not be seen")
+
+    def _steps(self, task: Task) -> list[Step]:
+        found = features.session_of(features.sessions(self._bench.workspace, self._feature), "implement")
+        return tasks.steps(self._bench.workspace, found, task.id)
+
+    def _asked(self, task: Task, following: Next) -> tuple[Said, Changes]:
+        def shape(turn: Turn, changed: Changes) -> Turn:
+            step = {"name": following.name, "attempt": following.attempt, "files": list(changed.paths)}
+            return replace(turn, task=task.id, task_status=IN_PROGRESS, step=step)
+
+        question = self._bench.question(
+            self._session,
+            self._prompt(task, following),
+            writes=True,
+            task=task.id,
+            tests=self._way.command,
+            feature=self._feature,
+        )
+        return self._bench.work(question, shape)
+
+    def _prompt(self, task: Task, following: Next) -> str:
+        name = _TEMPLATES[following.name]
+        if following.name == GREEN and not self._way.tests_first:
+            name = "implement-alone"
+        output = ""
+        if following.failed is not None and following.ask:
+            name = "implement-again"
+            data = next(self._bench.workspace.history.files([following.failed.item.oid], RESPONSE))
+            output = "" if data is None else data.decode("utf-8", "replace")
+        return self._bench.templates.fill(name, self._values(task, following, output))
+
+    def _values(self, task: Task, following: Next, output: str) -> dict[str, str]:
+        command = self._way.command
+        found = features.sessions(self._bench.workspace, self._feature)
+        known = features.session_of(found, "implement")
+        # What was said of the plan in the session is still there.
+        told = known is not None and any(item.facts.kind == "turn" for item in known.commits)
+        return {
+            "feature": self._feature,
+            "description": features.description(self._bench.workspace, found),
+            "task": task.id,
+            "title": task.title,
+            "details": task.description,
+            "tests": _listed(task.tests),
+            "acceptance": _listed(task.acceptance),
+            "files": _listed(task.files),
+            "plan": "" if told else plan.dump(self._plan),
+            "command": "" if command is None else command.shown,
+            "output": output,
+            "step": following.name,
+            "attempt": str(following.attempt),
+            "attempts": str(self._way.attempts),
+        }
+
+    def _tested(self, task: Task, following: Next, command: TestCommand) -> TestRun:
+        self._witness.testing(command)
+        run = self._bench.test(command)
+        # Where there are none yet, none of them fails.
+        passed = run.passed or (run.no_tests and following.name == RED)
+        right = passed == (following.name != RED)
+        self._green = right and following.name != RED
+        self._witness.tested(following.name, run, right)
+        words = {
+            (RED, True): "The tests fail, as they should",
+            (RED, False): "The tests pass, though nothing was written yet that makes them",
+            (GREEN, True): "The tests pass",
+            (GREEN, False): "The tests fail",
+            (REFACTOR, True): "The tests still pass",
+            (REFACTOR, False): "The tests fail after the code was tidied up",
+        }
+        self._put(task, following, passed=passed, text=words[following.name, right], status=IN_PROGRESS, run=run)
+        return run
+
+    def _put(
+        self, task: Task, following: Next, *, passed: bool, text: str, status: str, run: TestRun | None = None
+    ) -> None:
+        step: dict[str, object] = {"name": following.name, "attempt": following.attempt, "passed": passed}
+        if run is not None and self._way.command is not None:
+            step |= {"command": self._way.command.shown, "code": run.code, "duration_ms": run.duration_ms}
+        tasks.put(
+            self._bench.workspace,
+            self._feature,
+            task.id,
+            status,
+            text=text,
+            step=step,
+            output="" if run is None else run.output,
+        )
+
+    def _completed(self, task: Task, said: Said | None, run: TestRun | None, touched: Changes | None) -> Outcome:
+        made = self._committed(task) if self._way.commit else None
+        text = "Done, and the tests pass" if self._way.command is not None else "Done; no tests were run"
+        tasks.put(self._bench.workspace, self._feature, task.id, COMPLETED, text=text)
+        return Outcome(task=task, status=COMPLETED, said=said, run=run, changes=touched, commit=made)
+
+    def _failed(
+        self, task: Task, following: Next, said: Said | None, run: TestRun | None, touched: Changes | None
+    ) -> Outcome:
+        text = f"Given up after {following.attempt - 1} tries at the step {following.name}"
+        tasks.put(self._bench.workspace, self._feature, task.id, FAILED, text=text)
+        return Outcome(task=task, status=FAILED, said=said, run=run, changes=touched, commit=None)
+
+    def _committed(self, task: Task) -> Oid | None:
+        """Commits what differs from HEAD in the files that the task's turns changed."""
+        paths = sorted({path for step in self._steps(task) for path in step.files})
+        if not paths:
+            return None
+        message = f"{one_line(task.title)} ({task.id})\n"
+        return changes.commit(self._bench.workspace.git, self._bench.top, paths, message)
+
+
+def again(bench: Bench, feature: str, task: str) -> None:
+    """Has a task begin anew, whatever was done for it."""
+    tasks.put(bench.workspace, feature, task, PENDING, text="Taken up again from the start")
+
+
+def plan_of(bench: Bench, feature: str) -> tuple[Plan, dict[str, str]]:
+    """The plan and how far its tasks are."""
+    found = features.sessions(bench.workspace, feature)
+    return plans.needed(bench.workspace, feature, found), tasks.statuses(found)
+
+
+def why(outcome: Outcome) -> GitsessError:
+    """The error of a task that failed."""
+    ended = "" if outcome.run is None else f" (exit code {outcome.run.code})"
+    return GitsessError(
+        f"{outcome.task.id} is not done: the tests did not come out right{ended}; what was tried is kept: run again to"
+        f" go on, 'git ai-session escalate opus' asks a stronger model"
+    )
+
+
+def _listed(texts: Sequence[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts)
+
