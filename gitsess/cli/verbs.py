@@ -85,9 +85,36 @@ _EVERYWHERE = Opt(
 )
 _REDACTIONS = Opt(("--show-redactions",), "Show what would be redacted, and stop: nothing is sent or recorded.")
 
+_WAY = (
+    Opt(("-m", "--model"), "The model: opus, sonnet (the default), haiku, or a full id.", "MODEL", completes="model"),
+    Opt(
+        ("--via",),
+        "Have this agent's own program do it, with its tools and its login.",
+        "AGENT",
+        choices=("claude", "codex", "gemini"),
+    ),
+    Opt(("--timeout",), "With --via: stop the agent after so many seconds.", "SECONDS", kind="count"),
+    Opt(("--agent-args",), "With --via: more options for the agent, in one word.", "OPTIONS"),
+    Opt(("--budget",), "Stop before a request that would pass this many US dollars.", "USD"),
+    Opt(("--over-budget",), "Go on where a budget of the feature, the day or the month is spent."),
+    Opt(("--max-tokens",), "The longest answer to one request, in tokens.", "N", kind="count"),
+    Opt(("-q", "--quiet"), "Print the result alone."),
+    JSON,
+)
+_WITH = Opt(
+    ("--with",),
+    "Read another session into this one. May be given several times.",
+    "SESSION",
+    many=True,
+    completes="session",
+)
+_FILE = Opt(("-f", "--file"), "Add a file to the context. May be given several times.", "FILE", many=True, kind="path")
+_THE_FEATURE = Arg("feature", "FEATURE", required=False, completes="feature")
+
 WORK, LOOK, RECORD, BEGIN = "Work with a model", "Look at what was recorded", "Record", "Begin"
 KEEP = "Keep and carry"
-TOPICS = (BEGIN, WORK, LOOK, RECORD, KEEP)
+WORKFLOW = "Take a feature from idea to verified code"
+TOPICS = (BEGIN, WORK, WORKFLOW, LOOK, RECORD, KEEP)
 """The headings, in the order in which they are shown."""
 
 VERBS = (
@@ -179,6 +206,7 @@ VERBS = (
                 "OPTIONS",
             ),
             Opt(("--budget",), "Stop before a request that would pass this many US dollars.", "USD"),
+            Opt(("--over-budget",), "Go on where a budget of the feature, the day or the month is spent."),
             Opt(("--max-tokens",), "The longest answer, in tokens.", "N", kind="count"),
             Opt(("--task",), "The task this turn works on, such as T1.2.", "TASK"),
             Opt(
@@ -230,6 +258,164 @@ VERBS = (
         examples=(
             ("git ai-session use implement auth-service", ""),
             ("git ai-session use --none", ""),
+        ),
+    ),
+    Verb(
+        "start",
+        "Begin a feature, and put it in use in this worktree",
+        "planning:start",
+        WORKFLOW,
+        args=(Arg("feature", "FEATURE"), Arg("description", "DESCRIPTION", required=False)),
+        opts=(JSON,),
+        about=(
+            "The feature begins with an event in plan-FEATURE, which holds the description. implement-FEATURE is put in"
+            " use: what an agent does here from now on counts for the feature, while the branch is checked out. Verbs"
+            " that take a FEATURE take this one where none is named.",
+        ),
+        examples=(("git ai-session start login 'Tokens that expire, and a way to renew them'", ""),),
+    ),
+    Verb(
+        "switch",
+        "Put a feature in use in this worktree",
+        "planning:switch",
+        WORKFLOW,
+        args=(_FEATURE,),
+        opts=(JSON,),
+        about=("As 'start' does, for a feature that has begun. 'git ai-session use --none' has none in use.",),
+        examples=(("git ai-session switch login", ""),),
+    ),
+    Verb(
+        "plan",
+        "Have a feature planned in tasks, or look at its plan and change it",
+        "planning:plan_feature",
+        WORKFLOW,
+        args=(_FEATURE, Arg("what", "WHAT", required=False)),
+        opts=(
+            Opt(("--full-context",), "Add the files that git tracks, as many as fit; says what is left out."),
+            _FILE,
+            _WITH,
+            Opt(("--show",), "Print the plan as YAML, with the status of each task."),
+            Opt(("--edit",), "Open the plan in git's editor, and record what you make of it."),
+            Opt(("--import",), "Record the plan in this file; '-' reads standard input.", "FILE", kind="path"),
+            *_WAY,
+        ),
+        about=(
+            "The model can look at the files of the worktree, and gives a plan: phases, tasks with acceptance criteria,"
+            " tests to write, and what depends on what. It is checked; one that does not fit is asked for once more,"
+            " with everything that is wrong with it. It is kept as plan.yaml in the turn's tree.",
+            "WHAT says what is wanted; '-', or nothing where standard input is no terminal, reads it from there. A"
+            " feature that was started with a description needs none. Planning again starts from the plan that is"
+            " there: a task that keeps its id and its title keeps its status.",
+        ),
+        examples=(
+            ("git ai-session plan login 'Token refresh' --full-context", ""),
+            ("git ai-session plan login --show", ""),
+            ("git ai-session plan login --edit", ""),
+        ),
+    ),
+    Verb(
+        "implement",
+        "Work on tasks of the plan, test-first",
+        "implementing:implement",
+        WORKFLOW,
+        args=(_THE_FEATURE,),
+        opts=(
+            Opt(("--task",), "This task. Without it: the next one in the order of dependencies.", "TASK"),
+            Opt(("--all",), "All tasks that are left, one after the other, until one fails."),
+            Opt(("--tdd",), "After the tests pass, a turn that tidies up; they must still pass."),
+            Opt(("--no-tests",), "Write no tests first. Tests that there are must pass all the same."),
+            Opt(("--attempts",), "How often a step is tried before the task is given up: 3.", "N", kind="count"),
+            Opt(("--commit",), "Commit what was changed for a task once its tests pass."),
+            Opt(("--again",), "With --task: begin it anew, whatever was done for it."),
+            Opt(("--force",), "With --task: also where tasks that it depends on are not completed."),
+            *_WAY,
+        ),
+        about=(
+            "A turn writes tests, which are run and must fail; then one writes the code that makes them pass, which is"
+            " tried up to N times with what failed; with --tdd a third one tidies up. The tests are the project's own:"
+            " ai-session.testCommand, or what pytest, npm, go, cargo or make projects make obvious.",
+            "Through the API the model has tools to list, read, search, write, edit and delete files of the worktree"
+            " and to run the tests; nothing outside of it, nothing of git's own, nothing that git ignores. With --via"
+            " the agent has its own. What was changed is shown, and left uncommitted unless --commit is given.",
+            "Each step is a turn of implement-FEATURE, each run of the tests an event with the task's status. So a task"
+            " that was stopped goes on where it stood, and nothing is asked for twice. A source that fails is followed"
+            " by those of ai-session.fallback. The exit code is 1 where a task is not done.",
+        ),
+        examples=(
+            ("git ai-session implement login --task T1.1", ""),
+            ("git ai-session implement login --all --commit", ""),
+            ("git ai-session implement --task T1.2 --via claude", ""),
+        ),
+    ),
+    Verb(
+        "review",
+        "Have files or a diff reviewed: file:line: severity: text",
+        "reviewing:review_feature",
+        WORKFLOW,
+        args=(_FEATURE, Arg("files", "FILE", required=False, many=True, completes="path")),
+        opts=(
+            Opt(("--diff",), "Review the changes of these commits, such as main..HEAD.", "RANGE"),
+            Opt(("--security",), "Look at security above all."),
+            Opt(("--performance",), "Look at performance above all."),
+            Opt(("--architecture",), "Look at the architecture above all."),
+            Opt(
+                ("--fail-on",),
+                "Exit with 1 where a finding is this severe, or more: critical, high, medium, low, info.",
+                "SEVERITY",
+                choices=("critical", "high", "medium", "low", "info"),
+            ),
+            _WITH,
+            *_WAY,
+        ),
+        about=(
+            "Without FILE and --diff: what has changed since the feature was begun, committed or not. The model can"
+            " look at the other files of the worktree and changes none. Findings are printed in the form that editors jump"
+            " to, and kept as review.json in the turn's tree.",
+        ),
+        examples=(
+            ("git ai-session review login", ""),
+            ("git ai-session review login --diff main..HEAD --security --fail-on high", ""),
+        ),
+    ),
+    Verb(
+        "verify",
+        "Check with fresh eyes: the tests, and each acceptance criterion",
+        "reviewing:verify",
+        WORKFLOW,
+        args=(_THE_FEATURE,),
+        opts=(
+            Opt(("--unit",), "Run the project's tests."),
+            Opt(("--integration",), "Run the integration tests: ai-session.integrationTestCommand, or obvious ones."),
+            Opt(("--acceptance",), "Have each criterion of the plan judged by a model."),
+            Opt(("--all",), "All of these, as far as there are any. So it is without an option."),
+            *_WAY,
+        ),
+        about=(
+            "The model is sent nothing that was said before, not even by an earlier verification: the criteria, how the"
+            " tests ended, and tools to look at the files. The verdict is a turn of verify-FEATURE with a verify.json.",
+            "The exit code is 0 where every test passed and every criterion is met, else 1.",
+        ),
+        examples=(("git ai-session verify login", ""), ("git ai-session verify --unit --integration", "")),
+    ),
+    Verb(
+        "escalate",
+        "Hand the session at hand on to another model or agent",
+        "escalating:escalate",
+        WORKFLOW,
+        args=(Arg("to", "MODEL", completes="model"), Arg("prompt", "PROMPT", required=False)),
+        opts=(
+            Opt(("--feature",), "Of this feature, instead of the one in use.", "FEATURE", completes="feature"),
+            Opt(("--session",), "This session, and not the one with the newest turn.", "SESSION", completes="session"),
+            *(opt for opt in _WAY if opt.name != "via"),
+        ),
+        about=(
+            "MODEL is opus, sonnet, haiku, a full id, or an agent: claude, codex, gemini. It goes on with the feature's"
+            " newest conversation, in its session, and is told that the one before could not finish; in"
+            " implement-FEATURE it can change files. 'implement' then goes on from what it did.",
+        ),
+        examples=(
+            ("git ai-session escalate opus", ""),
+            ("git ai-session escalate codex 'The lock is taken twice' --feature login", ""),
         ),
     ),
     Verb(

@@ -40,9 +40,7 @@ class Bench:
 
     def tools(self, *, writes: bool, tests: Callable[[], ToolResult] | None = None) -> tuple[Tool, ...]:
         """Tools for one turn, by the API."""
-        box = Toolbox(
-            self.top, self.workspace.git, self.workspace.redactor.text, writes=writes, run_tests=tests
-        )
+        box = Toolbox(self.top, self.workspace.git, self.workspace.redactor.text, writes=writes, run_tests=tests)
         self.refusals = box.refusals
         return box.tools()
 

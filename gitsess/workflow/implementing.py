@@ -299,4 +299,3 @@ def why(outcome: Outcome) -> GitsessError:
 
 def _listed(texts: Sequence[str]) -> str:
     return "\n".join(f"- {text}" for text in texts)
-

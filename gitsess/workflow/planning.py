@@ -163,7 +163,9 @@ def readable_plan(path: Path) -> str:
 def whole_repository(workspace: Workspace, top: Path, *, limit_tokens: int | None = None) -> Files:
     """The files that git tracks, as many as fit, the small ones first: what explains a project is short."""
     limit = limit_tokens or workspace.settings.max_context_tokens // CONTEXT_SHARE
-    out = workspace.git.in_worktree(str(top), "ls-files", "-z", "--cached", "--deduplicate", limit_bytes=32 << 20, timeout_s=60)
+    out = workspace.git.in_worktree(
+        str(top), "ls-files", "-z", "--cached", "--deduplicate", limit_bytes=32 << 20, timeout_s=60
+    )
     sized: list[tuple[int, str, Path]] = []
     skipped: list[str] = []
     for raw in out.result.out.split(b"\0"):

@@ -132,4 +132,3 @@ def refusal(feature: str, problems: Sequence[str], what: str) -> FormatError:
     more = f" and {plural(len(problems) - 1, 'more fault')}" if len(problems) > 1 else ""
     first = clip(one_line(problems[0]), 120) if problems else "it is empty"
     return FormatError(f"the model gave no {what} that fit: {first}{more}; its answers are in {feature}: ask again")
-

@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gitsess import answers, verdict
-from gitsess.content import VERDICT
-from gitsess.model import JSONObject
+from gitsess.content import VERDICT, Content
+from gitsess.draft import event_of
 from gitsess.names import join
 from gitsess.plan import Plan
-from gitsess.text import clip, well_formed
+from gitsess.text import clip, iso, well_formed
 from gitsess.turns import Turn
 from gitsess.values import Value
-from gitsess.verdict import Criterion, Verdict, VerdictError
+from gitsess.verdict import Criterion, Verdict, VerdictError, Verification
 from gitsess.workbench.testing import TestCommand, TestRun
 from gitsess.workflow.asking import Said
 from gitsess.workflow.bench import Bench
@@ -44,19 +44,39 @@ class Verified(Value):
     problems: tuple[str, ...]
 
     @property
-    def passed(self) -> bool:
-        verdicts = () if self.verdicts is None else self.verdicts.values()
-        return all(one.run.passed for one in self.tested) and all(one.word == "pass" for one in verdicts)
-
-    def json(self) -> JSONObject:
-        return verdict.to_json(
-            self.criteria if self.verdicts is not None else (),
-            self.verdicts or {},
-            [
-                {"kind": one.kind, "command": one.command.shown, "passed": one.run.passed, "code": one.run.code}
+    def verification(self) -> Verification:
+        """As verify.json has it."""
+        return Verification(
+            criteria=self.criteria if self.verdicts is not None else (),
+            verdicts=self.verdicts or {},
+            tests=tuple(
+                verdict.TestRun(kind=one.kind, command=one.command.shown, passed=one.run.passed, code=one.run.code)
                 for one in self.tested
-            ],
+            ),
         )
+
+
+def put(bench: Bench, feature: str, verified: Verified) -> None:
+    """Records a verdict for which no model was asked."""
+    workspace = bench.workspace
+    now = workspace.around.now()
+    text = f"Run the {' and the '.join(one.kind for one in verified.tested)} tests"
+    draft = event_of(
+        "task",
+        text=text,
+        at=now,
+        committer=workspace.committer,
+        worktree=workspace.repository.worktree,
+        body=Content(
+            prompt=text,
+            response="\n\n".join(_told(one) for one in verified.tested),
+            started_at=iso(now),
+            ended_at=iso(now),
+            step={"name": "verify"},
+            documents={VERDICT: written(verdict.to_json(verified.verification))},
+        ),
+    )
+    workspace.happened(join("verify", feature), draft)
 
 
 def judge(bench: Bench, feature: str, found: Plan, tested: Sequence[Tested]) -> Verified:
@@ -93,7 +113,7 @@ def _asked(
         step = {"name": "verify"}
         if found[-1][0] is None:
             return replace(turn, step=step)
-        return replace(turn, step=step, documents={VERDICT: written(verified(None).json())})
+        return replace(turn, step=step, documents={VERDICT: written(verdict.to_json(verified(None).verification))})
 
     # Nothing of any conversation goes along, this session's own included.
     question = bench.question(join("verify", feature), prompt, fresh=True, feature=feature)

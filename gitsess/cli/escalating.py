@@ -1,0 +1,85 @@
+"""``escalate``: the session at hand, handed on to another model or agent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from gitsess import catalog, via
+from gitsess.cli.benching import at_work, said_json, unanswered
+from gitsess.cli.output import print_json
+from gitsess.errors import NotFound, UsageError
+from gitsess.history import Session
+from gitsess.names import session_name, split
+from gitsess.turns import Turn
+from gitsess.workbench.changes import Changes
+from gitsess.workflow import features
+from gitsess.workspace import Surroundings
+
+
+def escalate(around: Surroundings, values: dict[str, Any]) -> int:
+    word = values["to"]
+    agent = word if word in via.NAMES else None
+    model = values["model"] if agent is not None else catalog.resolve_model(word)
+    if agent is None and values["model"] is not None:
+        raise UsageError("--model is the agent's own word for one: MODEL names it already")
+    values = {**values, "via": agent, "model": model}
+    if values["session"] is not None:
+        values["feature"] = values["feature"] or split(session_name(values["session"]))[1] or None
+    with at_work(around, values, streamed=True, agent=agent, model=model) as at:
+        found = features.sessions(at.workspace, at.feature)
+        session = _session(found, values["session"], at.feature)
+        last = [item for item in session.counted() if item.facts.kind == "turn"][-1]
+        prompt = at.bench.templates.fill(
+            "escalate",
+            {
+                "feature": at.feature,
+                "description": features.description(at.workspace, found),
+                "what": values["prompt"] or "",
+                "task": last.facts.task or "",
+            },
+        )
+        writes = split(session.name)[0] == "implement"
+
+        def shape(turn: Turn, changed: Changes) -> Turn:
+            step = {"name": "escalate", "files": list(changed.paths)}
+            return replace(turn, task=last.facts.task, step=step)
+
+        question = at.bench.question(
+            session.name,
+            prompt,
+            writes=writes,
+            task=last.facts.task,
+            tests=at.bench.test_command() if writes else None,
+            feature=at.feature,
+        )
+        said, touched = at.bench.work(question, shape)
+        if touched.files:
+            at.teller.changed(touched)
+        if values["json"]:
+            print_json(
+                {
+                    "session": session.name,
+                    "response": said.text,
+                    "files": list(touched.paths),
+                    **said_json(at, said),
+                }
+            )
+        return unanswered(said) or 0
+
+
+def _session(found: tuple[Session, ...], named: str | None, feature: str) -> Session:
+    """The session to hand on: the one that is named, else that of the newest turn."""
+    if named is not None:
+        chosen = [session for session in found if session.name == named]
+    else:
+        used = [
+            (max(item.committed_at for item in turns), session)
+            for session in found
+            if split(session.name)[0] in features.COMMANDS
+            if (turns := [item for item in session.counted() if item.facts.kind == "turn"])
+        ]
+        chosen = [max(used, key=lambda one: one[0])[1]] if used else []
+    if not chosen or not any(item.facts.kind == "turn" for item in chosen[0].counted()):
+        raise NotFound(f"{named or feature} has no turn yet that could be handed on")
+    return chosen[0]

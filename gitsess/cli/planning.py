@@ -1,0 +1,212 @@
+"""``start``, ``switch`` and ``plan``: a feature begun, put in use, and planned."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gitsess import plan
+from gitsess.cli.benching import at_work, files_of, said_json, sessions_of, unanswered
+from gitsess.cli.handling import note, opened
+from gitsess.cli.output import print_json, print_lines, style
+from gitsess.cli.running import prompt_of
+from gitsess.errors import GitsessError, NotFound, UsageError
+from gitsess.names import join
+from gitsess.plan import Changed, Plan, PlanError
+from gitsess.text import clip, one_line
+from gitsess.workflow import features, planning, plans, tasks
+from gitsess.workspace import Surroundings, Workspace
+
+_COLUMNS = 80
+_MARKS = {"completed": "x", "in_progress": ">", "failed": "!", "blocked": "-"}
+
+
+def start(around: Surroundings, values: dict[str, Any]) -> int:
+    workspace = opened(around)
+    session = features.start(workspace, values["feature"], values["description"] or "")
+    return _in_use(workspace, values, session, "begun")
+
+
+def switch(around: Surroundings, values: dict[str, Any]) -> int:
+    workspace = opened(around)
+    return _in_use(workspace, values, features.switch(workspace, values["feature"]), "in use here")
+
+
+def _in_use(workspace: Workspace, values: Mapping[str, Any], session: str, what: str) -> int:
+    feature = values["feature"]
+    branch = workspace.branch()
+    if values["json"]:
+        print_json({"feature": feature, "session": session, "branch": branch})
+        return 0
+    print(f"{feature} is {what}")
+    if workspace.worktree is not None:
+        on = "HEAD is detached" if branch is None else f"{one_line(branch)} is checked out"
+        print(f"captured turns go to {session} while {on}")
+    if what == "begun":
+        print(f"'git ai-session plan {feature}' plans it")
+    return 0
+
+
+def plan_feature(around: Surroundings, values: dict[str, Any]) -> int:
+    ways = [way for way in ("show", "edit", "import") if values[way]]
+    if len(ways) > 1:
+        raise UsageError(f"give one of --{ways[0]} and --{ways[1]}")
+    if ways and values["what"] is not None:
+        raise UsageError(f"--{ways[0]} asks no model: leave the prompt out")
+    join("plan", values["feature"])
+    if values["show"]:
+        return _show(around, values)
+    if values["edit"]:
+        return _edit(around, values)
+    if values["import"]:
+        return _import(around, values)
+    return _ask(around, values)
+
+
+def _ask(around: Surroundings, values: dict[str, Any]) -> int:
+    feature = values["feature"]
+    with at_work(around, values, begun=False) as at:
+        what = _what(at.workspace, values)
+        files = files_of(values)
+        if values["full_context"]:
+            whole = planning.whole_repository(at.workspace, at.bench.top)
+            at.teller.note(whole.left_out)
+            given = {path for _, path in files}
+            files += tuple(item for item in whole.chosen if item[1] not in given)
+        planned = planning.make(at.bench, feature, what, files=files, sessions=sessions_of(values))
+        if planned.plan is None:
+            code = unanswered(planned.said)
+            if code is None:
+                raise planning.refusal(feature, planned)
+            return code
+        _print(at.workspace, values, planned.plan, planned.changed, extra=said_json(at, planned.said))
+        return 0
+
+
+def _what(workspace: Workspace, values: Mapping[str, Any]) -> str:
+    """What the person asks for; a feature that was begun with a description says it itself."""
+    if values["what"] is not None or not sys.stdin.isatty():
+        text = values["what"] if values["what"] is not None else _piped(workspace, values)
+        return prompt_of(text)
+    return _described(workspace, values["feature"])
+
+
+def _piped(workspace: Workspace, values: Mapping[str, Any]) -> str:
+    text = prompt_of(None)
+    return text if text.strip() else _described(workspace, values["feature"])
+
+
+def _described(workspace: Workspace, feature: str) -> str:
+    if not features.description(workspace, features.sessions(workspace, feature)):
+        raise UsageError(f"say what {feature} is to be: 'git ai-session plan {feature} \"…\"', or '-' to read it")
+    return ""
+
+
+def _show(around: Surroundings, values: dict[str, Any]) -> int:
+    workspace = opened(around)
+    feature = features.named(workspace, values["feature"])
+    found = features.sessions(workspace, feature)
+    current = plans.current(workspace, found)
+    if current is None:
+        raise NotFound(f"{feature} has no plan yet: 'git ai-session plan {feature} \"…\"' makes one")
+    statuses = tasks.statuses(found)
+    if values["json"]:
+        print_json(_json(current.plan, statuses))
+    else:
+        print(planning.shown(current.plan, statuses), end="")
+    return 0
+
+
+def _edit(around: Surroundings, values: dict[str, Any]) -> int:
+    workspace = opened(around)
+    editor = workspace.git.output("var", "GIT_EDITOR").decode("utf-8", "replace").strip()
+    text = planning.editable(workspace, values["feature"])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, f"plan-{values['feature']}.yaml")
+        path.write_text(text, encoding="utf-8")
+        while True:
+            done = subprocess.run(["sh", "-c", f'{editor} "$@"', editor, str(path)], check=False)
+            if done.returncode:
+                raise GitsessError(f"the editor ({one_line(shlex.split(editor)[0])}) failed: nothing was changed")
+            changed = path.read_text(encoding="utf-8", errors="replace")
+            if changed == text:
+                note("nothing was changed")
+                return 0
+            try:
+                taken = planning.take(workspace, values["feature"], changed, how="Edit")
+                break
+            except PlanError as error:
+                for problem in error.problems:
+                    note(f"  {one_line(problem)}")
+                if not _again():
+                    kept = _kept(workspace, values["feature"], changed)
+                    raise GitsessError(f"{one_line(str(error))}; what you wrote is in {kept}") from None
+    return _taken(workspace, values, taken)
+
+
+def _again() -> bool:
+    if not sys.stdin.isatty():
+        return False
+    print("edit it again? [Y/n] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("", "y", "yes")
+
+
+def _kept(workspace: Workspace, feature: str, text: str) -> str:
+    """Where what a person wrote is, when it cannot be taken."""
+    from gitsess.locks import write_private
+
+    path = os.path.join(workspace.repository.state_dir, f"plan-{feature}.yaml.refused")
+    write_private(path, text.encode("utf-8", "replace"))
+    return path
+
+
+def _import(around: Surroundings, values: dict[str, Any]) -> int:
+    workspace = opened(around)
+    name = values["import"]
+    text = prompt_of("-") if name == "-" else planning.readable_plan(Path(name))
+    return _taken(workspace, values, planning.take(workspace, values["feature"], text, how="Import"))
+
+
+def _taken(workspace: Workspace, values: Mapping[str, Any], taken: tuple[Plan, Changed] | None) -> int:
+    if taken is None:
+        note("the plan is the same: nothing was changed")
+        return 0
+    _print(workspace, values, *taken, extra={})
+    return 0
+
+
+def _print(
+    workspace: Workspace, values: Mapping[str, Any], found: Plan, changed: Changed | None, *, extra: Mapping[str, Any]
+) -> None:
+    statuses = tasks.statuses(features.sessions(workspace, values["feature"]))
+    if values["json"]:
+        print_json({**_json(found, statuses), **extra})
+        return
+    print_lines(_lines(found, statuses))
+    if changed is not None:
+        look = style(workspace.around.environment)
+        print(look.dim(f"{plans.said(changed)}; 'git ai-session implement {found.feature}' does the first"))
+
+
+def _lines(found: Plan, statuses: Mapping[str, str]) -> Iterator[str]:
+    for phase in found.phases:
+        yield clip(one_line(phase.name), _COLUMNS)
+        for task in phase.tasks:
+            mark = _MARKS.get(statuses.get(task.id, ""), " ")
+            after = f"  (after {', '.join(task.depends_on)})" if task.depends_on else ""
+            title = clip(one_line(task.title), _COLUMNS - 10 - len(task.id) - len(after))
+            yield f"  [{mark}] {task.id}  {title}{after}"
+
+
+def _json(found: Plan, statuses: Mapping[str, str]) -> dict[str, Any]:
+    value = plan.to_json(found)
+    for phase in value["phases"]:
+        for task in phase["tasks"]:
+            task["status"] = statuses.get(task["id"], tasks.PENDING)
+    return value

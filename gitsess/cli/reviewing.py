@@ -1,0 +1,118 @@
+"""``review`` and ``verify``: what is wrong, and whether it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from gitsess import review, verdict
+from gitsess.cli.benching import At, at_work, files_of, said_json, sessions_of, unanswered
+from gitsess.cli.output import Style, print_json, print_lines, style
+from gitsess.errors import GitsessError, NotFound, UsageError
+from gitsess.text import clip, one_line, plural
+from gitsess.workflow import features, plans, reviewing, verifying
+from gitsess.workflow.verifying import ACCEPTANCE, INTEGRATION, KINDS, UNIT, Tested, Verified
+from gitsess.workspace import Surroundings
+
+SEVERITIES = review.SEVERITIES
+_COLUMNS = 100
+
+
+def review_feature(around: Surroundings, values: dict[str, Any]) -> int:
+    if values["files"] and values["diff"] is not None:
+        raise UsageError("give either FILES or --diff")
+    with at_work(around, values) as at:
+        files = files_of({"file": values["files"]})
+        subject = reviewing.subject_of(at.bench, at.feature, files, values["diff"])
+        focuses = [focus for focus in reviewing.FOCUSES if values[focus]]
+        at.teller.note(f"reviews {subject.text}")
+        done = reviewing.make(at.bench, at.feature, subject, focuses, sessions=sessions_of(values))
+        if done.review is None:
+            code = unanswered(done.said)
+            if code is None:
+                raise reviewing.refusal(f"review-{at.feature}", done.problems, "findings")
+            return code
+        grave = review.at_least(done.review, values["fail_on"]) if values["fail_on"] else []
+        if values["json"]:
+            print_json({**review.to_json(done.review), **said_json(at, done.said)})
+        else:
+            look = style(around.environment)
+            print_lines(one_line(line) for line in review.lines(done.review))
+            print(look.dim(_said(done.review)))
+        return 1 if grave else 0
+
+
+def _said(found: review.Review) -> str:
+    counts = {word: sum(one.severity == word for one in found.findings) for word in SEVERITIES}
+    told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    return f"{plural(len(found.findings), 'finding')}: {told}" if told else "no findings"
+
+
+def verify(around: Surroundings, values: dict[str, Any]) -> int:
+    wanted = [kind for kind in KINDS if values[kind]]
+    everything = values["all"] or not wanted
+    if values["all"] and wanted:
+        raise UsageError(f"--all is all of them: leave --{wanted[0]} out")
+    with at_work(around, values) as at:
+        found = features.sessions(at.workspace, at.feature)
+        current = plans.current(at.workspace, found)
+        if current is None and (everything or ACCEPTANCE in wanted):
+            raise NotFound(f"{at.feature} has no plan, and so no criteria: 'git ai-session plan {at.feature} \"…\"'")
+        tested = tuple(_tested(at, wanted, everything))
+        if current is not None and (everything or ACCEPTANCE in wanted):
+            done = verifying.judge(at.bench, at.feature, current.plan, tested)
+        else:
+            done = Verified(tested=tested, criteria=(), verdicts=None, said=None, problems=())
+            if at.workspace.settings.enabled:
+                verifying.put(at.bench, at.feature, done)
+        if done.said is not None and done.verdicts is None:
+            code = unanswered(done.said)
+            if code is None:
+                raise reviewing.refusal(f"verify-{at.feature}", done.problems, "verdicts")
+            return code
+        passed = done.verification.passed
+        if values["json"]:
+            print_json({**verdict.to_json(done.verification), **said_json(at, done.said)})
+        else:
+            print_lines(_lines(done, style(around.environment)))
+        return 0 if passed else 1
+
+
+def _tested(at: At, wanted: list[str], everything: bool) -> Iterator[Tested]:
+    """The tests that are asked for, run; with all of them those that there are."""
+    for kind, command in ((UNIT, at.bench.test_command()), (INTEGRATION, at.bench.integration_command())):
+        if not everything and kind not in wanted:
+            continue
+        if command is None:
+            setting = "testCommand" if kind == UNIT else "integrationTestCommand"
+            if kind in wanted:
+                raise GitsessError(
+                    f"there are no {kind} tests to be seen: 'git config ai-session.{setting} \"…\"' names their command"
+                )
+            at.teller.note(f"no {kind} tests are to be seen; ai-session.{setting} would name them")
+            continue
+        at.teller.testing(command)
+        run = at.bench.test(command)
+        at.teller.tested(kind, run, run.passed)
+        yield Tested(kind=kind, command=command, run=run)
+
+
+def _lines(done: Verified, look: Style) -> Iterator[str]:
+    words = {"pass": look.green("pass"), "fail": look.red("fail"), "unclear": look.yellow("unclear")}
+    for one in done.tested:
+        ended = words["pass"] if one.run.passed else words["fail"]
+        yield f"{ended}  {one.kind} tests: {one.command.shown}"
+    for criterion in done.criteria if done.verdicts is not None else ():
+        judged = (done.verdicts or {})[criterion.id]
+        yield f"{words[judged.verdict]}  {criterion.id}  {clip(one_line(criterion.text), _COLUMNS)}"
+        if judged.evidence and judged.verdict != "pass":
+            yield look.dim(f"        {clip(one_line(judged.evidence), _COLUMNS)}")
+    verification = done.verification
+    met = sum(one.verdict == "pass" for one in verification.verdicts.values())
+    parts = []
+    if done.tested:
+        parts.append(f"{sum(one.run.passed for one in done.tested)} of {plural(len(done.tested), 'test run')} passed")
+    if verification.criteria:
+        parts.append(f"{met} of {len(verification.criteria)} criteria met")
+    ended = look.green("verified") if verification.passed else look.red("not verified")
+    yield f"{ended}: {', '.join(parts) or 'nothing was looked at'}"
