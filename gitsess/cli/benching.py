@@ -11,11 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from gitsess.asking import warm_up
-from gitsess.budgets import Purse
 from gitsess.cli.handling import note, opened
-from gitsess.cli.running import title_of
+from gitsess.cli.running import purse_of, title_of
 from gitsess.cli.voice import Teller
-from gitsess.config import usd
 from gitsess.errors import UsageError
 from gitsess.model import JSON, SessionName
 from gitsess.names import session_name
@@ -58,14 +56,7 @@ def at_work(
         warm_up(around.environment)
     workspace = opened(around)
     feature = features.named(workspace, values["feature"]) if begun else values["feature"]
-    settings = workspace.settings
-    budget = usd(values["budget"], "--budget")
-    purse = Purse(
-        workspace,
-        feature,
-        budget_usd=settings.budget_usd if budget is None else budget,
-        over=bool(values["over_budget"]),
-    )
+    purse = purse_of(workspace, {**values, "feature": feature})
     teller = Teller(around, quiet=bool(values["quiet"]), streamed=streamed and not values["json"])
     teller.workspace = workspace
     asker = Asker(
@@ -81,7 +72,6 @@ def at_work(
         try:
             if values["feature"] is None and not values["quiet"]:
                 note(f"feature: {feature}")
-            teller.budgets(purse)
             yield At(workspace, feature, bench, teller)
         finally:
             teller.end()

@@ -17,6 +17,7 @@ from gitsess.cli.running import (
     not_to_be_interrupted,
     printer,
     prompt_of,
+    purse_of,
     recorded_json,
     redactions,
     say_recorded,
@@ -41,6 +42,9 @@ def run_via(around: Surroundings, values: dict[str, Any]) -> int:
     session = join(values["command"], values["feature"])
     workspace = opened(around)
     budget = usd(values["budget"], "--budget")
+    if not values["dry_run"]:
+        purse = purse_of(workspace, values)
+        budget = purse.left_usd if via.keeps_budgets(values["via"]) else budget
     wish = Wish(
         agent=values["via"],
         prompt=prompt_of(values["prompt"]),

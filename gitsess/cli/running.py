@@ -12,6 +12,7 @@ from typing import Any
 
 from gitsess import catalog
 from gitsess.asking import Answered, Conversation, Prepared, Wish, can_ask, provider_of, warm_up
+from gitsess.budgets import Purse
 from gitsess.cli.handling import note, opened, warn
 from gitsess.cli.output import Style, print_json, style
 from gitsess.config import usd
@@ -42,7 +43,6 @@ def run(around: Surroundings, values: dict[str, Any]) -> int:
         warm_up(around.environment)
     workspace = opened(around)
     settings = workspace.settings
-    budget = usd(values["budget"], "--budget")
     wish = Wish(
         prompt=prompt_of(values["prompt"]),
         model=catalog.resolve_model(wish_model or settings.model),
@@ -50,7 +50,7 @@ def run(around: Surroundings, values: dict[str, Any]) -> int:
         system=system_of(values["system"]),
         files=tuple((title_of(name), Path(name)) for name in values["file"]),
         sessions=tuple(session_name(name) for name in values["with"]),
-        budget_usd=settings.budget_usd if budget is None else budget,
+        budget_usd=None if dry else purse_of(workspace, values).left_usd,
         task=values["task"],
     )
     conversation = Conversation(workspace, session)
@@ -77,6 +77,21 @@ def run(around: Surroundings, values: dict[str, Any]) -> int:
         on_text = printer(begun, as_json=bool(values["json"]))
         answered = conversation.ask(prepared, provider, on_text, not_to_be_interrupted)
     return _finish(workspace, prepared, answered, values, look, say)
+
+
+def purse_of(workspace: Workspace, values: dict[str, Any]) -> Purse:
+    """What may be spent, with a warning where little is left of a budget; raises BudgetExceeded where nothing is."""
+    budget = usd(values["budget"], "--budget")
+    purse = Purse(
+        workspace,
+        values["feature"],
+        budget_usd=workspace.settings.budget_usd if budget is None else budget,
+        over=bool(values["over_budget"]),
+    )
+    purse.check()
+    for line in purse.warnings():
+        warn(line)
+    return purse
 
 
 def end_gently() -> None:

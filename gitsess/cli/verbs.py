@@ -369,8 +369,8 @@ VERBS = (
         ),
         about=(
             "Without FILE and --diff: what has changed since the feature was begun, committed or not. The model can"
-            " look at the other files of the worktree and changes none. Findings are printed in the form that editors jump"
-            " to, and kept as review.json in the turn's tree.",
+            " look at the other files of the worktree and changes none. Findings are printed in the form that editors"
+            " jump to, and kept as review.json in the turn's tree.",
         ),
         examples=(
             ("git ai-session review login", ""),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from gitsess.budgets import Purse
 from gitsess.cli.handling import note, warn
 from gitsess.cli.output import Style, style
 from gitsess.cli.running import end_gently, not_to_be_interrupted, summary
@@ -79,11 +77,6 @@ class Teller:
             warn(f"{recorded.reason}; the turn is kept in {recorded.spooled}, and the next command appends it")
         self.note(summary(self.workspace, recorded))
 
-    def budgets(self, purse: Purse) -> None:
-        """Warns of budgets that are nearly spent."""
-        for line in purse.warnings():
-            warn(line)
-
     # --- a task
 
     def step(self, task: Task, name: str, attempt: int, attempts: int) -> None:
@@ -134,8 +127,3 @@ class Teller:
     def end(self) -> None:
         """Nothing more is said."""
         self._pause()
-
-
-def given(values: Mapping[str, Any], *names: str) -> list[str]:
-    """The options among ``names`` that were given, as they are typed."""
-    return [f"--{name.replace('_', '-')}" for name in names if values[name]]

@@ -1,0 +1,508 @@
+"""The workflow end to end: a feature started, planned, implemented, reviewed and verified against the stand-in for the
+service, scripted to write a small Python project whose tests really fail and then really pass."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gitsess.commit import Commit
+from gitsess.providers.standin import Answer, Fault, StandIn, ToolUse
+from tests.conftest import PROGRAM, Ran, Repo
+from tests.test_run import signals_by_default
+
+PLAN = """\
+Here is the plan.
+
+```yaml
+feature: calc
+summary: A calculator
+phases:
+  - name: Sums
+    tasks:
+      - id: T1.1
+        title: Add two numbers
+        description: add(a, b) in calc.py
+        tests: [add gives the sum]
+        acceptance: ["add(1, 2) is 3"]
+      - id: T1.2
+        title: Multiply two numbers
+        depends_on: [T1.1]
+        tests: [mul gives the product]
+        acceptance: ["mul(2, 3) is 6", "mul by 0 is 0"]
+```
+"""
+TEST_ADD = "from calc import add\n\n\ndef test_add():\n    assert add(1, 2) == 3\n"
+TEST_MUL = "from calc import mul\n\n\ndef test_mul():\n    assert mul(2, 3) == 6\n"
+WRONG = "def add(a, b):\n    return a - b\n"
+ADD = "def add(a, b):\n    return a + b\n"
+BOTH = ADD + "\n\ndef mul(a, b):\n    return a * b\n"
+
+Step = Answer | str | Callable[[Mapping[str, Any]], Answer | str]
+
+
+def write(path: str, content: str) -> Answer:
+    return Answer(text="", tool_uses=(ToolUse("write_file", {"path": path, "content": content}),))
+
+
+class Script:
+    """What the model answers, request by request; a request too many fails."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.bodies: list[Mapping[str, Any]] = []
+
+    def __call__(self, body: Mapping[str, Any]) -> Answer | str:
+        self.bodies.append(body)
+        step = self.steps.pop(0) if self.steps else "Nothing more was expected."
+        return step(body) if callable(step) else step
+
+    def says(self, *steps: Step) -> None:
+        assert self.steps == [], "all of what was to be asked was asked"
+        self.steps += steps
+
+
+@pytest.fixture
+def script() -> Script:
+    return Script()
+
+
+@pytest.fixture
+def model(repo: Repo, script: Script) -> Iterator[StandIn]:
+    """The service, answering by the script, and a small project for it."""
+    with StandIn(answer=script) as service:
+        repo.environment.update(ANTHROPIC_BASE_URL=service.url, ANTHROPIC_API_KEY="key-for-the-stand-in")
+        (repo.path / ".gitignore").write_text("__pycache__\n.pytest_cache\n")
+        repo.git("add", "-A")
+        repo.git("commit", "-qm", "A project")
+        command = f"'{sys.executable}' -m pytest -q -p no:cacheprovider"
+        repo.git("config", "ai-session.testCommand", command)
+        yield service
+
+
+@pytest.fixture
+def planned(repo: Repo, model: StandIn, script: Script) -> Repo:
+    script.says(PLAN)
+    repo.ai("plan", "calc", "A calculator")
+    return repo
+
+
+def items(repo: Repo, session: str) -> list[Commit]:
+    return list(repo.session(session).commits)
+
+
+def statuses(repo: Repo) -> dict[str, str]:
+    plan = repo.ai("plan", "calc", "--show", "--json").json
+    return {task["id"]: task["status"] for phase in plan["phases"] for task in phase["tasks"]}
+
+
+def step_of(repo: Repo, item: Commit) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(repo.git("show", f"{item.oid}:turn.json")).get("step", {})
+    return value
+
+
+def test_from_an_idea_to_verified_code(repo: Repo, model: StandIn, script: Script) -> None:
+    """start, plan, implement --all, review and verify: files really change, tests really fail and then pass, and what
+    each phase cost is what was served for it."""
+    assert "calc is begun" in repo.ai("start", "calc", "A calculator").out
+    script.says(PLAN)
+    ran = repo.ai("plan", "calc", "--quiet", stdin="")
+    assert "[ ] T1.2  Multiply two numbers  (after T1.1)" in ran.out
+    assert "plan.yaml" in repo.git("ls-tree", "--name-only", "refs/ai-sessions/plan-calc").split()
+
+    script.says(
+        write("test_add.py", TEST_ADD), "The test fails.",
+        write("calc.py", ADD), "It passes.",
+        write("test_mul.py", TEST_MUL), "The test fails.",
+        write("calc.py", BOTH), "It passes.",
+    )  # fmt: skip
+    ran = repo.ai("implement", "--all", "--commit")
+    assert script.steps == []
+    assert "[2/2] T1.2 Multiply two numbers" in ran.err
+    assert "calc.py     | 4 +++-" in ran.err or "calc.py | " in ran.err
+    assert statuses(repo) == {"T1.1": "completed", "T1.2": "completed"}
+    subjects = repo.git("log", "--format=%s", "-2").splitlines()
+    assert subjects == ["Multiply two numbers (T1.2)", "Add two numbers (T1.1)"]
+    assert repo.git("show", "--name-only", "--format=", "HEAD~1").split() == ["calc.py", "test_add.py"]
+    assert repo.git("status", "--porcelain") == ""
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=repo.path, check=True)
+
+    turns = [item for item in items(repo, "implement-calc") if item.facts.kind == "turn"]
+    assert [(item.facts.task, step_of(repo, item)["name"]) for item in turns] == [
+        ("T1.1", "red"), ("T1.1", "green"), ("T1.2", "red"), ("T1.2", "green"),
+    ]  # fmt: skip
+    assert all(item.facts.metrics is not None and item.facts.metrics.requests == 2 for item in turns)
+    assert all(item.facts.estimated_cost_usd is not None for item in turns)
+
+    finding = {"findings": [{"file": "calc.py", "line": 2, "severity": "high", "kind": "correctness", "text": "No types"}]}
+    script.says(f"```json\n{json.dumps(finding)}\n```")
+    ran = repo.ai("review", "calc", "--security", "--fail-on", "high", code=1)
+    assert ran.out.splitlines()[0] == "calc.py:2: high: No types"
+
+    verdicts = {"criteria": [{"id": id, "verdict": "pass", "evidence": "calc.py"} for id in ("T1.1/1", "T1.2/1", "T1.2/2")]}
+    script.says(f"```json\n{json.dumps(verdicts)}\n```")
+    ran = repo.ai("verify", "calc")
+    assert ran.out.splitlines()[-1] == "verified: 1 of 1 test run passed, 3 of 3 criteria met"
+
+    served: dict[str, int] = {}
+    for received in model.requests:
+        usage = received.usage or {}
+        for key in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
+            served[key] = served.get(key, 0) + int(usage.get(key) or 0)
+    stats = repo.ai("stats", "--by", "command", "--json").json
+    assert {group["key"] for group in stats["by"]} == {"plan", "implement", "review", "verify"}
+    assert stats["input_tokens"] == served["input_tokens"]
+    assert stats["output_tokens"] == served["output_tokens"]
+    assert stats["cache_read_tokens"] == served["cache_read_input_tokens"]
+    assert stats["cache_write_tokens"] == served["cache_creation_input_tokens"]
+    assert repo.ai("doctor", "--json").json["findings"] == []
+    repo.fsck()
+
+
+def test_wrong_code_is_sent_back_and_mended(planned: Repo, script: Script) -> None:
+    """The failure of the tests goes back to the model, which has another try."""
+    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", WRONG), "Done.")
+    script.steps += [write("calc.py", ADD), "Mended."]
+    planned.ai("implement", "calc", "--task", "T1.1")
+    again = json.dumps(script.bodies[-2]["messages"][-1])
+    assert "assert -1 == 3" in again
+    steps = [step_of(planned, item) for item in items(planned, "implement-calc") if item.facts.task == "T1.1"]
+    assert [(step.get("name"), step.get("attempt"), step.get("passed")) for step in steps] == [
+        ("red", 1, None), ("red", 1, False), ("green", 1, None), ("green", 1, False),
+        ("green", 2, None), ("green", 2, True), (None, None, None),
+    ]  # fmt: skip
+    assert items(planned, "implement-calc")[-1].facts.task_status == "completed"
+
+
+def test_a_task_is_given_up_after_so_many_tries(planned: Repo, script: Script) -> None:
+    """It is failed, the exit code is 1, and the next run has as many tries again."""
+    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", WRONG), "Done.", "I see nothing wrong.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--attempts", "2", code=1)
+    assert ran.err.splitlines()[-1].startswith("error: T1.1 is not done")
+    assert statuses(planned)["T1.1"] == "failed"
+    script.says(write("calc.py", ADD), "Now.")
+    planned.ai("implement", "calc", "--task", "T1.1", "--attempts", "1")
+    assert statuses(planned)["T1.1"] == "completed"
+
+
+def test_tests_that_pass_at_once_are_sent_back(planned: Repo, script: Script) -> None:
+    """Red must be red: a test that passes before anything was written shows nothing."""
+    script.says(write("test_add.py", "def test_add():\n    pass\n"), "Red.", write("test_add.py", TEST_ADD), "Red.")
+    script.steps += [write("calc.py", ADD), "Green."]
+    ran = planned.ai("implement", "calc", "--task", "T1.1")
+    assert "T1.1 red, try 2 of 3" in ran.err
+    assert statuses(planned)["T1.1"] == "completed"
+
+
+def test_after_the_tests_pass_the_code_is_tidied_up(planned: Repo, script: Script) -> None:
+    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
+    script.steps += [write("calc.py", '"""Sums."""\n\n\n' + ADD), "Tidy."]
+    planned.ai("implement", "calc", "--task", "T1.1", "--tdd")
+    names = [step_of(planned, item).get("name") for item in items(planned, "implement-calc")]
+    assert names == ["red", "red", "green", "green", "refactor", "refactor", None]
+
+
+def test_without_tests_first(planned: Repo, script: Script) -> None:
+    """--no-tests skips the first step; what tests there are must pass all the same."""
+    (planned.path / "test_add.py").write_text(TEST_ADD)
+    script.says(write("calc.py", WRONG), "Done.", write("calc.py", ADD), "Done.")
+    planned.ai("implement", "calc", "--task", "T1.1", "--no-tests")
+    assert statuses(planned)["T1.1"] == "completed"
+
+
+def test_a_model_that_would_write_elsewhere_is_refused(planned: Repo, script: Script, tmp_path: Path) -> None:
+    """Outside of the worktree, in .git, by a link: it reads why, nothing is written, and the refusals are recorded."""
+    (tmp_path / "outside").mkdir()
+    (planned.path / "way").symlink_to(tmp_path / "outside")
+    places = ["../evil.py", str(tmp_path / "evil.py"), ".git/hooks/post-commit", "way/evil.py"]
+    calls = tuple(ToolUse("write_file", {"path": path, "content": "evil"}) for path in places)
+    script.says(Answer(text="", tool_uses=calls), write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
+    planned.ai("implement", "calc", "--task", "T1.1")
+    assert list(tmp_path.rglob("evil.py")) == []
+    assert not (planned.path / ".git/hooks/post-commit").exists()
+    found = planned.ai("show", "implement-calc", "--full", "--json").json["turn_list"][0]
+    results = [b for m in found["messages"] for b in m["content"] if b["type"] == "tool_result"]
+    assert [bool(result.get("is_error")) for result in results] == [True] * 4 + [False]
+    assert step_of(planned, items(planned, "implement-calc")[0])["refused"] == places
+
+
+# Stopped in the middle
+
+
+def test_stopped_between_the_steps_it_goes_on_where_it_stood(planned: Repo, script: Script, model: StandIn) -> None:
+    """Killed after the turn and before its tests were run: they are run, and nothing is asked for twice."""
+    planned.git("config", "ai-session.testCommand", "touch testing; sleep 600")
+    script.says(write("test_add.py", TEST_ADD), "Red.")
+    process = subprocess.Popen(
+        [*PROGRAM, "implement", "calc", "--task", "T1.1"],
+        cwd=planned.path,
+        env={**os.environ, **planned.environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=signals_by_default,
+    )
+    # The look before the task is begun comes first.
+    waited = time.monotonic() + 60
+    while not (planned.path / "testing").exists() and time.monotonic() < waited:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (planned.path / "testing").unlink()
+    asked = len(script.bodies)
+    planned.git("config", "ai-session.testCommand", f"'{sys.executable}' -m pytest -q -p no:cacheprovider")
+    script.steps += [write("calc.py", ADD), "Green."]
+    planned.ai("implement", "calc", "--task", "T1.1")
+    assert statuses(planned)["T1.1"] == "completed"
+    assert len(script.bodies) - asked <= 4
+    turns = [step_of(planned, item)["name"] for item in items(planned, "implement-calc") if item.facts.kind == "turn"]
+    assert turns == ["red", "green"]
+    asked = len(script.bodies)
+    ran = planned.ai("implement", "calc", "--task", "T1.1")
+    assert "T1.1 is completed already" in ran.err
+    assert len(script.bodies) == asked
+
+
+def test_a_turn_that_broke_off_is_asked_for_again(planned: Repo, script: Script, model: StandIn) -> None:
+    """It is kept with its status; the step is the same one."""
+    model.fail(Fault(kind="cut", after=0.5))
+    script.says("Half an ans", write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", code=1)
+    assert ran.err.splitlines()[-1].startswith("error: the answer broke off")
+    planned.ai("implement", "calc", "--task", "T1.1")
+    turns = [item for item in items(planned, "implement-calc") if item.facts.kind == "turn"]
+    assert [item.facts.status for item in turns] == ["error", "ok", "ok"]
+    assert [step_of(planned, item)["attempt"] for item in turns] == [1, 1, 1]
+
+
+# Bad input
+
+
+def unchanged(repo: Repo, *words: str, code: int = 1, env: Mapping[str, str] | None = None) -> str:
+    """Runs what is to fail in one line and to change nothing; the line."""
+    before = repo.git("for-each-ref"), repo.git("status", "--porcelain")
+    ran: Ran = repo.ai(*words, code=code, env=env)
+    said = [line for line in ran.err.splitlines() if line.startswith("error:")]
+    assert len(said) == 1, ran.err
+    assert "Traceback" not in ran.err
+    assert (repo.git("for-each-ref"), repo.git("status", "--porcelain")) == before
+    return said[0]
+
+
+@pytest.mark.parametrize("verb", ["implement", "review", "verify", "switch"])
+def test_a_feature_that_does_not_exist(planned: Repo, verb: str) -> None:
+    line = unchanged(planned, verb, "calk")
+    assert line == "error: there is no feature 'calk'; did you mean calc?"
+
+
+def test_a_task_that_does_not_exist(planned: Repo) -> None:
+    line = unchanged(planned, "implement", "calc", "--task", "T9.9")
+    assert line == "error: the plan of calc has no task 'T9.9'; its tasks are T1.1, T1.2"
+
+
+def test_a_task_that_others_come_before(planned: Repo) -> None:
+    line = unchanged(planned, "implement", "calc", "--task", "T1.2", code=2)
+    assert "T1.2 depends on T1.1, which is not completed" in line
+
+
+def test_a_feature_without_a_plan(repo: Repo, model: StandIn) -> None:
+    repo.ai("start", "calc")
+    assert "calc has no plan yet" in unchanged(repo, "implement", "calc")
+    assert "calc has no plan" in unchanged(repo, "verify", "calc")
+    assert "calc has begun already" in unchanged(repo, "start", "calc")
+
+
+def test_a_plan_in_a_circle(repo: Repo, model: StandIn, tmp_path: Path) -> None:
+    path = tmp_path / "plan.yaml"
+    task = "      - {{id: {}, title: t, depends_on: [{}], acceptance: [a]}}\n"
+    path.write_text(
+        "phases:\n  - name: p\n    tasks:\n" + task.format("T1.1", "T1.2") + task.format("T1.2", "T1.1")
+    )
+    line = unchanged(repo, "plan", "calc", "--import", str(path))
+    assert "T1.1" in line
+    assert "circle" in line
+
+
+def test_a_test_command_that_hangs(planned: Repo, script: Script) -> None:
+    planned.git("config", "ai-session.testCommand", "sleep 600")
+    planned.git("config", "ai-session.testTimeout", "1")
+    line = unchanged(planned, "implement", "calc", "--task", "T1.1")
+    assert "did not end within 1" in line
+    assert script.steps == []
+
+
+def test_a_test_command_that_is_not_there(planned: Repo) -> None:
+    planned.git("config", "ai-session.testCommand", "no-such-program --at-all")
+    assert "no-such-program" in unchanged(planned, "implement", "calc", "--task", "T1.1")
+
+
+def test_no_test_command_to_be_seen(repo: Repo, model: StandIn, script: Script) -> None:
+    repo.git("config", "--unset", "ai-session.testCommand")
+    script.says(PLAN)
+    repo.ai("plan", "calc", "A calculator")
+    assert "ai-session.testCommand" in unchanged(repo, "implement", "calc")
+    script.says(write("notes.txt", "x\n"), "Done.")
+    repo.ai("implement", "calc", "--no-tests")
+    assert statuses(repo)["T1.1"] == "completed"
+
+
+def test_a_model_that_gives_no_plan(repo: Repo, model: StandIn, script: Script) -> None:
+    """It is asked once more with what is wrong; then that is said, both answers are kept, and there is no plan."""
+    script.says("I would rather not.", "```yaml\nphases: []\n```")
+    ran = repo.ai("plan", "calc", "A calculator", code=1)
+    assert ran.err.splitlines()[-1].startswith("error: the model gave no plan that fits: there are no phases")
+    assert "there is no plan in the answer" in json.dumps(script.bodies[1]["messages"][-1])
+    assert len(items(repo, "plan-calc")) == 2
+    assert "calc has no plan yet" in unchanged(repo, "plan", "calc", "--show")
+
+
+def test_a_plan_that_is_mended_when_asked_again(repo: Repo, model: StandIn, script: Script) -> None:
+    script.says(PLAN.replace("depends_on: [T1.1]", "depends_on: [T7.7]"), PLAN)
+    repo.ai("plan", "calc", "A calculator")
+    assert "T7.7" in json.dumps(script.bodies[1]["messages"][-1])
+    assert statuses(repo) == {"T1.1": "pending", "T1.2": "pending"}
+
+
+def test_a_provider_that_is_not_installed(planned: Repo) -> None:
+    path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if not (Path(p) / "gemini").exists())
+    words = ("implement", "calc", "--task", "T1.1", "--via", "gemini")
+    assert "Gemini CLI is not on PATH" in unchanged(planned, *words, env={"PATH": path})
+
+
+# Planning again, and by hand
+
+
+def test_planning_again_keeps_the_status_of_tasks_that_stay(planned: Repo, script: Script) -> None:
+    """The same id with another title is another task."""
+    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
+    planned.ai("implement", "calc", "--task", "T1.1")
+    script.says(PLAN.replace("Multiply two numbers", "Multiply many numbers"))
+    planned.ai("plan", "calc", "Many")
+    assert "Add two numbers: completed" in json.dumps(script.bodies[-1]["messages"][-1])
+    assert statuses(planned) == {"T1.1": "completed", "T1.2": "pending"}
+    script.says(PLAN.replace("Add two numbers", "Add vectors"))
+    planned.ai("plan", "calc", "Vectors")
+    assert statuses(planned) == {"T1.1": "pending", "T1.2": "pending"}
+
+
+def test_a_plan_is_edited_and_imported(planned: Repo, tmp_path: Path) -> None:
+    planned.environment["GIT_EDITOR"] = "sed -i s/Multiply/Divide/"
+    assert "Divide two numbers" in planned.ai("plan", "calc", "--edit").out
+    planned.environment["GIT_EDITOR"] = "true"
+    assert planned.ai("plan", "calc", "--edit").err == "nothing was changed\n"
+    planned.environment["GIT_EDITOR"] = "sed -i s/id:/idd:/"
+    assert "is missing" in unchanged(planned, "plan", "calc", "--edit")
+    shown = planned.ai("plan", "calc", "--show").out
+    assert "status: pending" in shown
+    path = tmp_path / "plan.yaml"
+    path.write_text(shown.replace("Divide", "Halve"))
+    planned.ai("plan", "calc", "--import", str(path))
+    assert "Halve two numbers" in planned.ai("plan", "calc", "--show").out
+    assert planned.ai("stats", "--json").json["turns"] == 1
+
+
+def test_the_whole_repository_goes_along_as_far_as_it_fits(repo: Repo, model: StandIn, script: Script) -> None:
+    (repo.path / "small.py").write_text("x = 1\n")
+    (repo.path / "large.txt").write_text("word " * 20_000)
+    repo.git("add", "-A")
+    repo.git("commit", "-qm", "Files")
+    repo.git("config", "ai-session.maxContextTokens", "20000")
+    script.says(PLAN)
+    ran = repo.ai("plan", "calc", "A calculator", "--full-context")
+    assert "left out, past 10.0k tokens: large.txt" in ran.err
+    sent = json.dumps(script.bodies[0]["messages"])
+    assert "small.py" in sent
+    assert "word word" not in sent
+
+
+# Fresh eyes, fallback, budgets
+
+
+def test_verification_sends_nothing_that_was_said_before(planned: Repo, script: Script) -> None:
+    """No earlier turn, its own included."""
+    verdicts = {"criteria": [{"id": id, "verdict": "fail", "evidence": "MARK"} for id in ("T1.1/1", "T1.2/1", "T1.2/2")]}
+    answer = f"```json\n{json.dumps(verdicts)}\n```"
+    for _ in range(2):
+        script.says(answer)
+        ran = planned.ai("verify", "calc", "--acceptance", code=1)
+        assert ran.out.splitlines()[-1] == "not verified: 0 of 3 criteria met"
+    assert len(script.bodies[-1]["messages"]) == 1
+    sent = json.dumps(script.bodies[-1])
+    assert "MARK" not in sent
+    assert "add(1, 2) is 3" in sent
+    assert len(items(planned, "verify-calc")) == 2
+
+
+def test_verification_by_tests_alone_asks_nobody(planned: Repo, script: Script) -> None:
+    asked = len(script.bodies)
+    (planned.path / "test_it.py").write_text("def test_it():\n    assert False\n")
+    planned.ai("verify", "calc", "--unit", code=1)
+    (planned.path / "test_it.py").write_text("def test_it():\n    pass\n")
+    assert planned.ai("verify", "calc", "--unit", "--json").json["passed"] is True
+    assert len(script.bodies) == asked
+    assert "verify.json" in planned.git("ls-tree", "--name-only", "refs/ai-sessions/verify-calc").split()
+
+
+def test_a_provider_that_fails_is_followed_by_the_next(planned: Repo, script: Script, model: StandIn) -> None:
+    """Along ai-session.fallback; each try is a turn with its status."""
+    planned.git("config", "ai-session.fallback", "gemini, opus")
+    path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if not (Path(p) / "gemini").exists())
+    model.fail(Fault(kind="status", status=500, times=3))
+    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", env={"PATH": path})
+    assert "gemini cannot be asked" in ran.err
+    turns = [item for item in items(planned, "implement-calc") if item.facts.kind == "turn"]
+    assert [item.facts.status for item in turns][:2] == ["error", "ok"]
+    assert "opus" in turns[1].author.name
+
+
+def test_budgets_warn_and_stop(planned: Repo, script: Script) -> None:
+    """At 80 % a warning, at 100 % a stop before anything is sent, and --over-budget goes on."""
+    spent = Decimal(str(planned.ai("stats", "--json").json["cost_usd"]))
+    planned.git("config", "ai-session.budget", f"{spent}/feature")
+    asked = len(script.bodies)
+    for words in (("run", "plan", "calc", "More"), ("implement", "calc", "--task", "T1.1")):
+        assert "for the feature calc are spent: --over-budget goes on" in unchanged(planned, *words)
+    assert len(script.bodies) == asked
+    script.says("Here.")
+    assert "are spent" in planned.ai("run", "plan", "calc", "More", "--over-budget").err
+    planned.git("config", "ai-session.budget", "1000/day")
+    script.says("Here.")
+    assert "are spent" not in planned.ai("run", "plan", "calc", "More").err
+    script.says("Here.")
+    planned.ai("run", "ask", "other", "More")
+    planned.git("config", "ai-session.budget", "1/week")
+    assert "10/feature, 20/day or 100/month" in unchanged(planned, "run", "plan", "calc", "More", code=2)
+
+
+def test_a_session_is_escalated(planned: Repo, script: Script) -> None:
+    """Another model goes on in the same session, with the tools that the work needs; implement goes on from there."""
+    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", WRONG), "Done.")
+    planned.ai("implement", "calc", "--task", "T1.1", "--attempts", "1", code=1)
+    script.says(write("calc.py", ADD), "Now it is right.")
+    planned.ai("escalate", "opus", "Look at the sign", "--feature", "calc")
+    assert "Look at the sign" in json.dumps(script.bodies[-2]["messages"])
+    assert script.bodies[-1]["model"] == "claude-opus-5-5"
+    last = items(planned, "implement-calc")[-1]
+    assert (last.facts.task, "opus" in last.author.name) == ("T1.1", True)
+    assert (planned.path / "calc.py").read_text() == ADD
+
+
+def test_nothing_is_recorded_without_sessions(planned: Repo, script: Script) -> None:
+    """USE_SESSIONS=false: the work is done all the same, and the refs stay where they are."""
+    before = planned.git("for-each-ref")
+    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", WRONG), "Done.", write("calc.py", ADD), "Done.")
+    planned.ai("implement", "calc", "--task", "T1.1", env={"USE_SESSIONS": "false"})
+    assert (planned.path / "calc.py").read_text() == ADD
+    assert planned.git("for-each-ref") == before
