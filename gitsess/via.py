@@ -21,8 +21,8 @@ from gitsess import agents, handoff, setup
 from gitsess.agents import restoring
 from gitsess.agents.captured import Captured
 from gitsess.capture import returning
-from gitsess.capture.events import Moves
 from gitsess.capture.holding import hold
+from gitsess.capture.moves import Moves
 from gitsess.capture.returning import Chosen
 from gitsess.commit import Commit
 from gitsess.conversations import conversations

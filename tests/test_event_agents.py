@@ -23,7 +23,7 @@ from tests.agents.make_gemini import FIXTURES as CHATS
 from tests.agents.make_opencode import FIXTURES as DATABASES
 from tests.agents.make_opencode import database
 from tests.conftest import Repo
-from tests.test_events import Captures
+from tests.test_events import Captures, moved
 
 
 class Agent(ABC):
@@ -95,7 +95,8 @@ class Codex(Agent):
         folder = self.home / "sessions" / f"{self.at:%Y/%m/%d}"
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"rollout-{self.at:%Y-%m-%dT%H-%M-%S}-{self.thread}.jsonl"
-        self.line("session_meta", id=self.thread, cwd=str(self.captures.repo.path), cli_version="0.169.0")
+        git = {"branch": "main"}
+        self.line("session_meta", id=self.thread, cwd=str(self.captures.repo.path), cli_version="0.169.0", git=git)
 
     def uuid(self, number: int) -> str:
         text = f"{self.milliseconds:012x}"
@@ -363,6 +364,21 @@ def test_all_at_once_in_one_worktree(captures: Captures) -> None:
         number = 0 if name == "plan-all" else 1
         some = [agent for agent in agents if name in ("plan-all", f"{agent.name}-main")]
         assert captures.prompts(name) == [f"{agent.name} {agent.number} {number}" for agent in some]
+
+
+@each
+def test_a_branch_that_was_switched_since(kind: type[Agent], captures: Captures) -> None:
+    """A turn is on the branch that it ended on, whatever its agent says, and is checked out once it is drained."""
+    agent = kind(captures)
+    captures.repo.git("reflog", "expire", "--expire=all", "HEAD")
+    moved(captures.repo, agent.at - timedelta(minutes=1), "commit", "--allow-empty", "-qm", "Long ago")
+    agent.turn("One", "Yes.")
+    agent.at += timedelta(minutes=1)
+    moved(captures.repo, agent.at, "switch", "-qc", "topic")
+    agent.turn("Two", "Yes.")
+    captures.drain()
+    assert captures.prompts(f"{agent.name}-main") == ["One"]
+    assert captures.prompts(f"{agent.name}-topic") == ["Two"]
 
 
 def test_a_fork_of_codex_that_begins_with_a_copy(captures: Captures) -> None:

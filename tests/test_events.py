@@ -438,6 +438,41 @@ def test_a_branch_switched_in_the_middle_of_a_conversation(captures: Captures) -
     assert captures.prompts("claude-topic-a") == ["On topic"]
 
 
+def test_the_branch_is_the_one_that_git_had(captures: Captures) -> None:
+    """An agent that is at work goes on naming the branch that it began on, and what is in use goes by the real one; a
+    turn that is drained late is on the branch that it ended on."""
+    talk = captures.talk()
+    now = talk.at
+    captures.repo.git("reflog", "expire", "--expire=all", "HEAD")
+    moved(captures.repo, now - timedelta(minutes=1), "commit", "--allow-empty", "-qm", "Long ago")
+    captures.turn(talk, "On main", "Yes.")
+    moved(captures.repo, now + timedelta(minutes=1), "switch", "-qc", "topic/a")
+    captures.repo.ai("use", "plan", "x")
+    talk.at = now + timedelta(minutes=2)
+    captures.turn(talk, "On topic", "Yes.")
+    captures.repo.ai("use", "--none")
+    talk.at = now + timedelta(minutes=3)
+    talk.prompt("On topic, late")
+    talk.answer("Yes.")
+    moved(captures.repo, now + timedelta(minutes=4), "switch", "-q", "--detach", "main")
+    captures.hook(talk.body("Stop", "Yes."))
+    captures.drain()
+    talk.at = now + timedelta(minutes=5)
+    captures.turn(talk, "On none", "Yes.")
+    assert captures.prompts("claude-main") == ["On main"]
+    assert captures.prompts("plan-x") == ["On topic"]
+    assert captures.prompts("claude-topic-a") == ["On topic, late"]
+    assert captures.prompts("claude-head") == ["On none"]
+    branches = [captures.repo.session(name).commits[0].facts.branch for name in ("plan-x", "claude-head")]
+    assert branches == ["topic/a", None]
+
+
+def moved(repo: Repo, at: datetime, *words: str) -> None:
+    """Runs git at another time: it dates the moves of HEAD so."""
+    date = {"GIT_COMMITTER_DATE": at.isoformat(timespec="seconds")}
+    subprocess.run(["git", *words], cwd=repo.path, env={**os.environ, **date}, check=True, capture_output=True)
+
+
 def test_the_session_that_the_environment_names(captures: Captures) -> None:
     """AI_SESSION comes before what is in use; what is no name is as if it were not there."""
     talk = captures.talk()
@@ -495,9 +530,12 @@ def test_events_of_both_kinds_that_are_drained_together(captures: Captures) -> N
     assert len(captures.repo.refs()) == 2
 
 
-def test_an_answer_that_is_written_down_after_the_event(captures: Captures) -> None:
-    """The drain waits a moment for the answer that the event speaks of."""
+@pytest.mark.parametrize("before", [(), ("Because of this.",)])
+def test_an_answer_that_is_written_down_after_the_event(before: tuple[str, ...], captures: Captures) -> None:
+    """The drain waits a moment for the answer that the event speaks of, also where the turn before had the same."""
     talk = captures.talk()
+    for answer in before:
+        captures.turn(talk, "And before?", answer)
     talk.prompt("Why?")
     captures.hook(talk.body("Stop", "Because of this."))
     writer = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read(1)"], stdin=subprocess.PIPE)
@@ -506,10 +544,11 @@ def test_an_answer_that_is_written_down_after_the_event(captures: Captures) -> N
     talk.answer("Because of this.")
     assert drain.wait(60) == 0
     writer.communicate(b"x")
-    assert captures.sums("claude-main") == (1, 11)
+    turns = len(before) + 1
+    assert captures.sums("claude-main") == (turns, 11 * turns)
     captures.hook(talk.body("SessionEnd"))
     captures.drain()
-    assert captures.sums("claude-main") == (1, 11)
+    assert len(captures.repo.session("claude-main").commits) == turns
 
 
 def test_events_that_lead_nowhere(captures: Captures) -> None:

@@ -99,16 +99,70 @@ def test_the_real_claude_code_is_captured(repo: Repo, tmp_path: Path) -> None:
     write = tool("Write", file_path=str(repo.path / "hello.txt"), content="hello\n")
     script = script_of(write, tool("Bash", command=COMMIT, description="Commit"))
     with Loopback(script=script) as service:
-        environment = {
-            "CLAUDE_CONFIG_DIR": str(tmp_path / "claude"),
-            "ANTHROPIC_BASE_URL": service.url,
-            "ANTHROPIC_API_KEY": "dummy",
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        }
+        environment = claude_environment(service, tmp_path)
         repo.ai("init", "--agent", "claude")
         words = ["-p", "Write and commit", "--output-format", "json", "--permission-mode", "acceptEdits"]
         ask(repo, [program, *words, "--allowedTools", "Bash(git:*)", "Write"], environment)
         captured(repo, "claude-main", served_by(service))
+
+
+def claude_environment(service: Loopback, tmp_path: Path) -> dict[str, str]:
+    return {
+        "CLAUDE_CONFIG_DIR": str(tmp_path / "claude"),
+        "ANTHROPIC_BASE_URL": service.url,
+        "ANTHROPIC_API_KEY": "dummy",
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    }
+
+
+def test_the_real_claude_code_while_branches_are_switched(repo: Repo, tmp_path: Path) -> None:
+    """Of one process, which looked for its branch when it began, each turn goes to the branch that it ended on, once:
+    also where a person switched in between, or the agent did itself."""
+    program = installed("claude")
+
+    def script(body: Mapping[str, Any], number: int) -> Said:
+        last = json.dumps(body["messages"][-1]["content"])
+        if "#switch" in last and "tool_result" not in last:
+            return Said(content=(tool("Bash", command="git switch -qc mine", description="Switch"),))
+        return Said(content=({"type": "text", "text": "It is so."},), kind="turn" if body.get("tools") else "aside")
+
+    with Loopback(script=script) as service:
+        repo.ai("init", "--agent", "claude")
+        words = ["-p", "--input-format", "stream-json", "--output-format", "stream-json", "--verbose"]
+        with subprocess.Popen(
+            [program, *words, "--allowedTools", "Bash(git:*)"],
+            cwd=repo.path,
+            env={**os.environ, **claude_environment(service, tmp_path)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as running:
+            assert running.stdin is not None
+            assert running.stdout is not None
+            for prompt in ("One", "Two", "Three #switch", "Four"):
+                if prompt == "Two":
+                    repo.git("switch", "-qc", "theirs")
+                said = {"type": "user", "message": {"role": "user", "content": prompt}}
+                running.stdin.write(json.dumps(said) + "\n")
+                running.stdin.flush()
+                next(line for line in running.stdout if json.loads(line).get("type") == "result")
+            running.stdin.close()
+            running.stdout.read()
+        assert_on_branches(repo, "claude", {"main": ["One"], "theirs": ["Two"], "mine": ["Three #switch", "Four"]})
+        listed = repo.ai("list", "--json").json
+        assert {key: sum(one[key] for one in listed) for key in served_by(service)} == served_by(service)
+
+
+def assert_on_branches(repo: Repo, agent: str, expected: Mapping[str, list[str]]) -> None:
+    """The turns of one conversation stand in the sessions of these branches, and nowhere else."""
+    repo.ai("drain", "--wait")
+    sessions = {f"{agent}-{branch}": prompts for branch, prompts in expected.items()}
+    found = {ref.rpartition("/")[2]: repo.session(ref.rpartition("/")[2]).commits for ref in repo.refs()}
+    turns = {name: [item for item in items if item.facts.kind == "turn"] for name, items in found.items()}
+    assert {name: [item.subject for item in items] for name, items in turns.items()} == sessions
+    for name, items in turns.items():
+        assert {f"{agent}-{item.facts.branch}" for item in items} == {name}
+    assert len(repo.ai("list", "--by", "conversation", "--json").json) == 1
 
 
 def test_the_real_codex_is_captured(repo: Repo, tmp_path: Path) -> None:
@@ -134,6 +188,32 @@ def test_the_real_codex_is_captured(repo: Repo, tmp_path: Path) -> None:
         )
     count, event = told.read_text().splitlines()
     assert (count, json.loads(event)["last-assistant-message"]) == ("1", "It is committed.")
+
+
+def test_the_real_codex_while_branches_are_switched(repo: Repo, tmp_path: Path) -> None:
+    """Codex writes the branch down once, when a thread begins; each turn goes to the branch that it ended on."""
+    program = installed("codex")
+    home = tmp_path / "codex"
+    home.mkdir()
+    told = tmp_path / "told"
+    uses = responses_server.usage(input_tokens=1000, output_tokens=50)
+    with responses_server.Service() as service:
+        theirs = f"notify = ['sh', '-c', 'echo >>{told}']\n"
+        (home / "config.toml").write_text(theirs + make_codex.CONFIG.format(url=service.url))
+        environment = {"CODEX_HOME": str(home), "LOOPBACK_KEY": "none"}
+        repo.ai("init", "--agent", "codex", env=environment)
+        ask_codex = [program, "exec", "--json", "-s", "danger-full-access"]
+        service.play(responses_server.said("It is so."), uses=uses)
+        ask(repo, [*ask_codex, "One"], environment)
+        wait_for(told)
+        told.unlink()
+        (rollout,) = home.rglob("rollout-*.jsonl")
+        thread = json.loads(rollout.read_text().splitlines()[0])["payload"]["id"]
+        repo.git("switch", "-qc", "mine")
+        service.play(responses_server.said("It is so."), uses=uses)
+        ask(repo, [*ask_codex, "resume", thread, "Two"], environment)
+        wait_for(told)
+    assert_on_branches(repo, "codex", {"main": ["One"], "mine": ["Two"]})
 
 
 def wait_for(path: Path) -> None:

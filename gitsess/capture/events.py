@@ -29,6 +29,7 @@ from gitsess import agents, strictjson, turns
 from gitsess.agents import restoring
 from gitsess.agents.captured import START, Captured, Position, Reader, turn_id_of
 from gitsess.capture.holding import is_held
+from gitsess.capture.moves import DETACHED, Moves
 from gitsess.capture.place import Places
 from gitsess.errors import FormatError, GitsessError, Locked, NotFound, StoreError
 from gitsess.gitcli import repository_of
@@ -46,11 +47,7 @@ _MAX_BYTES = 1 << 22
 _STEP_S = 0.1
 _STEPS = 10
 _FRESH = timedelta(seconds=5)
-_RECENT_MOVES = 200
-_ALL_MOVES = 100_000
-_TRUSTED_S = 2
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_COMMITTED = ("commit", "cherry-pick", "revert")
 
 
 class _Kind(Value):
@@ -265,7 +262,11 @@ class _Conversation:
         return found
 
     def _tells(self, turn: Turn, awaited: str) -> bool:
-        """Whether a turn has the answer that the agent spoke of."""
+        """Whether a turn has the answer that the agent spoke of. The turn before may have been answered in the same
+        words; it is the one remembered, and met again with no more to it."""
+        last = self.last
+        if last is not None and last.turn_id == turn.turn_id and (last.requests, last.tokens) == _size(turn):
+            return False
         answer = _plain(turn.response)
         return awaited in answer or (self.kind.all_said and answer != "" and awaited.endswith(answer))
 
@@ -550,7 +551,7 @@ class _Landing:
 
     def _session(self, conversation: _Conversation, captured: Captured, event: Event, spot: _Spot) -> SessionName:
         """AI_SESSION, else what was in use on the turn's branch, else the session of the agent and the branch."""
-        branch = captured.turn.branch or spot.local.branch()
+        branch = self._branch(captured.turn, spot)
         if conversation.is_current(captured.turn):
             if event.session is not None:
                 return event.session
@@ -567,19 +568,28 @@ class _Landing:
 
     def _situated(self, turn: Turn, spot: _Spot) -> Turn:
         """``turn`` with its worktree, its branch, the commit that HEAD was and those that were made meanwhile."""
-        local = spot.local
-        place = local.repository.git_dir
-        moves = self._moves.get(place)
-        if moves is None or not moves.reaches(turn.started_at):
-            moves = self._moves[place] = Moves(local, _RECENT_MOVES if moves is None else _ALL_MOVES)
+        moves = self._moves_of(spot, turn)
         return replace(
             turn,
             checked=True,
-            worktree=turn.worktree or local.repository.worktree,
-            branch=turn.branch or local.branch(),
+            worktree=turn.worktree or spot.local.repository.worktree,
+            branch=self._branch(turn, spot),
             head=turn.head or moves.head_at(turn.ended_at),
             commits=tuple(dict.fromkeys((*turn.commits, *moves.commits(turn.started_at, turn.ended_at)))),
         )
+
+    def _branch(self, turn: Turn, spot: _Spot) -> str | None:
+        """The branch that was checked out when a turn ended: what git has written down comes before what the agent
+        has, which may have looked for it long before."""
+        found = self._moves_of(spot, turn).branch_at(turn.ended_at)
+        if found is None:
+            return turn.branch or spot.local.branch()
+        return None if found == DETACHED else found
+
+    def _moves_of(self, spot: _Spot, turn: Turn) -> Moves:
+        place = spot.local.repository.git_dir
+        self._moves[place] = Moves.during(spot.local, turn.started_at, turn.ended_at, self._moves.get(place))
+        return self._moves[place]
 
 
 def _size(turn: Turn) -> tuple[int, int]:
@@ -594,61 +604,3 @@ def _size(turn: Turn) -> tuple[int, int]:
 
 def _text(value: JSON) -> str | None:
     return value if isinstance(value, str) else None
-
-
-class Moves:
-    """The last moves of a worktree's HEAD, which git dates to the second."""
-
-    def __init__(self, workspace: Workspace, limit: int = _RECENT_MOVES) -> None:
-        self._objects = os.path.join(workspace.repository.common_dir, "objects")
-        self._all = workspace.git.head_moves(limit=limit)
-        self._cut = len(self._all) == limit and limit < _ALL_MOVES
-
-    def reaches(self, moment: datetime) -> bool:
-        """Whether all moves since then are here."""
-        return not self._cut or self._all[-1][1] < moment.timestamp()
-
-    def head_at(self, moment: datetime) -> Oid | None:
-        """The commit that HEAD was; None where that is not known for certain."""
-        second = int(moment.timestamp())
-        for oid, at, message in self._all:
-            if at < second:
-                return oid
-            if at == second:
-                made = self._made(oid, at) if _is_commit(message) else None
-                if made is None:
-                    return None
-                if made <= moment.timestamp():
-                    return oid
-        return None
-
-    def commits(self, started: datetime, ended: datetime) -> list[Oid]:
-        """The commits made in that time, oldest first, without those that an amend replaced."""
-        begin, end = started.timestamp(), ended.timestamp()
-        found: list[Oid] = []
-        replaced = set()
-        for number, (oid, at, message) in enumerate(self._all):
-            if at < int(begin):
-                break
-            if at > int(end) or not _is_commit(message):
-                continue
-            made = self._made(oid, at) if at in (int(begin), int(end)) else None
-            if made is not None and not begin <= made <= end:
-                continue
-            found.append(oid)
-            if message.startswith("commit (amend)") and number + 1 < len(self._all):
-                replaced.add(self._all[number + 1][0])
-        return [oid for oid in reversed(found) if oid not in replaced]
-
-    def _made(self, oid: Oid, at: int) -> float | None:
-        """When exactly a commit was made, by the file that it was written to; None where that does not tell."""
-        try:
-            made = os.lstat(os.path.join(self._objects, oid[:2], oid[2:])).st_mtime_ns / 1e9
-        except OSError:
-            return None
-        return made if abs(made - at) <= _TRUSTED_S else None
-
-
-def _is_commit(message: str) -> bool:
-    words = message.partition(":")[0]
-    return words.split(" ")[0] in _COMMITTED or (words.startswith("merge ") and "Fast-forward" not in message)
