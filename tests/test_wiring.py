@@ -14,7 +14,7 @@ import pytest
 
 from gitsess.capture import wiring
 from gitsess.capture.wiring import hooks
-from tests.conftest import Repo
+from tests.conftest import PROGRAM, Repo
 
 LOCAL, SHARED = ".claude/settings.local.json", ".claude/settings.json"
 EVENTS = ["UserPromptSubmit", "Stop", "SessionEnd"]
@@ -225,23 +225,112 @@ def test_all_worktrees_are_taken_back_together(repo: Repo, tmp_path: Path) -> No
     assert not (repo.path / ".claude").exists()
 
 
-def test_without_a_terminal_nobody_is_asked_and_nothing_is_put_anywhere(repo: Repo, tmp_path: Path) -> None:
+@pytest.fixture
+def installed(repo: Repo, tmp_path: Path) -> Path:
+    """The folder on PATH with programs of the names of all agents, which do nothing."""
+    folder = tmp_path / "bin"
+    for name in wiring.AGENTS:
+        put(folder / name, "#!/bin/sh\n")
+        (folder / name).chmod(0o755)
+    others = [
+        other
+        for other in os.environ["PATH"].split(os.pathsep)
+        if not any(os.path.lexists(os.path.join(other, name)) for name in wiring.AGENTS)
+    ]
+    repo.environment["PATH"] = os.pathsep.join([str(folder), *others])
+    return folder
+
+
+def test_without_a_terminal_nobody_is_asked_and_nothing_is_put_anywhere(repo: Repo, installed: Path) -> None:
     """What is installed is named, with the command; --yes takes it all."""
-    program = tmp_path / "bin/claude"
-    put(program, "#!/bin/sh\n")
-    program.chmod(0o755)
-    without = os.pathsep.join(
-        folder for folder in os.environ["PATH"].split(os.pathsep) if not os.path.lexists(os.path.join(folder, "claude"))
-    )
-    repo.environment["PATH"] = f"{program.parent}{os.pathsep}{without}"
+    for name in ("codex", "gemini", "opencode"):
+        (installed / name).unlink()
     done = repo.ai("init")
     assert done.err == "Claude Code is here: 'git ai-session init --agent claude' captures its turns\n"
     assert not (repo.path / ".claude").exists()
     found = repo.ai("init", "--yes", "--json").json
     assert found["agents"] == [{"agent": "claude", "path": str(repo.path / LOCAL), "action": "wired"}]
-    repo.environment["PATH"] = without
+    repo.ai("init", "--undo")
+    (installed / "claude").unlink()
     assert repo.ai("init", "--yes", "--json").json["agents"] == []
     repo.ai("init", "--agent", "nobody", code=2)
+
+
+def answered(repo: Repo, *answers: str) -> str:
+    """What ``init`` asks on a terminal where somebody answers so."""
+    ours, theirs = os.openpty()
+    try:
+        os.write(ours, "".join(f"{answer}\n" for answer in answers).encode())
+        done = subprocess.run(
+            [*PROGRAM, "init"],
+            cwd=repo.path,
+            env={**os.environ, **repo.environment},
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return done.stderr
+
+
+def test_each_agent_that_is_installed_is_asked_about(repo: Repo, config: Path, installed: Path) -> None:
+    """On a terminal, once: those that tell of their turns already are not asked about again."""
+    asked = [f"capture the turns of {title} in this repository? [Y/n] " for title in wiring.TITLES.values()]
+    assert answered(repo, "n", "", "no", "yes") == "".join(asked)
+    assert not (repo.path / LOCAL).exists()
+    assert tomllib.loads(config.read_text())["notify"]
+    assert not (repo.path / GEMINI).exists()
+    assert (repo.path / PLUGIN).exists()
+    assert answered(repo, "n", "n") == asked[0] + asked[2]
+
+
+def test_init_again_says_what_is_told_already(repo: Repo, config: Path, installed: Path) -> None:
+    """Without a word it changes nothing, and ends with where the next turn will land, as it did before."""
+    first = repo.ai("init", "--agent", "claude", "--agent", "codex").out.splitlines()
+    for name in ("gemini", "opencode"):
+        (installed / name).unlink()
+    before = ((repo.path / LOCAL).read_bytes(), config.read_bytes())
+    again = repo.ai("init")
+    assert again.err == ""
+    assert f"Claude Code tells of its turns already, by hooks in {repo.path / LOCAL}" in again.out
+    assert f"Codex tells of its turns already, by the notify of {config}" in again.out
+    assert again.out.splitlines()[-2:] == first[-2:]
+    assert ((repo.path / LOCAL).read_bytes(), config.read_bytes()) == before
+    put(repo.path / LOCAL, (repo.path / LOCAL).read_text().replace("cat >/dev/null", "cat >/dev/nill"))
+    repo.ai("init")
+    assert (repo.path / LOCAL).read_bytes() == before[0]
+
+
+def test_hooks_that_came_with_the_repository_are_not_put_in_twice(repo: Repo, installed: Path) -> None:
+    """Who agrees to them needs the script alone; before, they are asked as anybody is."""
+    wire(repo, "--shared")
+    wiring.remove_script(str(repo.path / ".git/ai-sessions"))
+    assert "Claude Code is here" in repo.ai("init").err
+    out = wire(repo)
+    assert f"Claude Code tells of its turns already, by hooks in {repo.path / SHARED}" in out
+    assert not (repo.path / LOCAL).exists()
+    assert (repo.path / ".git/ai-sessions/agent").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "last"),
+    [
+        ({}, "its turns go to claude-main while main is checked out; 'git ai-session use' chooses another session"),
+        ({"AI_SESSION": "plan-x"}, "captured turns go to plan-x, which AI_SESSION names here"),
+        ({"USE_SESSIONS": "false"}, "USE_SESSIONS is false here: nothing is captured until it is not"),
+    ],
+)
+def test_init_ends_with_where_the_next_turn_will_land(environment: dict[str, str], last: str, repo: Repo) -> None:
+    """By the same rules as the turn itself."""
+    assert repo.ai("init", "--agent", "claude", env=environment).out.splitlines()[-1] == last
+    repo.ai("use", "review", "y")
+    if not environment:
+        last = "captured turns go to review-y while main is checked out"
+    assert repo.ai("init", "--agent", "claude", env=environment).out.splitlines()[-1] == last
 
 
 def test_what_was_kept_may_be_damaged(repo: Repo) -> None:

@@ -16,7 +16,7 @@ from gitsess.cli.output import print_json, print_lines
 from gitsess.cli.shipped import shipped
 from gitsess.errors import StoreError, UsageError
 from gitsess.model import SessionName
-from gitsess.names import join, session_name
+from gitsess.names import is_valid, join, session_name
 from gitsess.text import one_line
 from gitsess.workspace import Surroundings, Workspace
 
@@ -59,7 +59,12 @@ def init(around: Surroundings, values: dict[str, Any]) -> int:
             print("'git log --notes=ai-sessions' shows what led to a commit, and what it cost")
     print_lines(_agents_said(workspace, agents, values))
     if not values["undo"] and found is not None:
-        if in_use is not None:
+        named = around.environment.get("AI_SESSION", "")
+        if not workspace.settings.enabled:
+            print("USE_SESSIONS is false here: nothing is captured until it is not")
+        elif agents and is_valid(named):
+            print(f"captured turns go to {named}, which AI_SESSION names here")
+        elif in_use is not None:
             print(f"captured turns go to {in_use.session} {_on(in_use.branch)}")
         elif agents:
             print_lines(_next(workspace, agents))
@@ -85,31 +90,44 @@ def _around(workspace: Workspace) -> wiring.Around:
 
 
 def _wired(workspace: Workspace, ours: setup.Shipped, values: dict[str, Any]) -> list[wiring.Change]:
-    """Puts hooks into the settings of the agents that are asked for, or that a person agrees to."""
-    installed = [name for name in wiring.AGENTS if shutil.which(name)]
-    chosen = list(dict.fromkeys(values["agent"] or (installed if values["yes"] else filter(_agreed, installed))))
-    if not chosen:
-        return []
-    wanted = "user" if values["user"] else "shared" if values["shared"] else "local"
+    """Puts hooks into the settings of the agents that are asked for, or that a person agrees to; those that are told
+    already stay as they are, or are brought up to date."""
+    state_dir, around = workspace.repository.state_dir, _around(workspace)
+    standing = {name: scope for name in wiring.AGENTS if (scope := _standing(name, around, ours)) is not None}
+    # Hooks that came with the repository, or are a person's for all of them, do nothing without it.
+    told = [name for name in standing if wiring.has_script(state_dir)]
+    installed = [name for name in wiring.AGENTS if shutil.which(name) and name not in told]
+    chosen = list(
+        dict.fromkeys(values["agent"] or [*told, *(installed if values["yes"] else filter(_agreed, installed))])
+    )
+    wanted = "user" if values["user"] else "shared" if values["shared"] else None
     scopes = {}
     for name in chosen:
         try:
-            scopes[name] = wiring.scope_of(name, wanted)
+            scopes[name] = wiring.scope_of(name, wanted or standing.get(name, "local"))
         except UsageError:
             # With --yes it is one of all that are installed, which nobody named.
             if name in values["agent"]:
                 raise
-    state_dir = workspace.repository.state_dir
     changes: list[wiring.Change] = []
     try:
         for name, scope in scopes.items():
             words = wiring.words_of(name, scope, state_dir, plugin=ours.plugin)
-            changes.append(wiring.wire(wiring.spot_of(name, scope, _around(workspace)), words))
+            changes.append(wiring.wire(wiring.spot_of(name, scope, around), words))
     finally:
         # One whose settings cannot be changed must not leave the others with nothing to run.
         if changes:
             wiring.install_script(state_dir, ours.agent, ours.program)
     return changes
+
+
+def _standing(name: str, around: wiring.Around, ours: setup.Shipped) -> str | None:
+    """Where something of ours is in an agent's settings already: a second one would tell of each turn twice."""
+    for scope in wiring.SCOPES[name]:
+        words = wiring.words_of(name, scope, around.state_dir, plugin=ours.plugin)
+        if wiring.is_wired(wiring.spot_of(name, scope, around), words) is not None:
+            return scope
+    return None
 
 
 def _agreed(name: str) -> bool:

@@ -96,12 +96,13 @@ _FORMS: dict[str, Form] = {
     ),
     "opencode": Plugin(),
 }
-_SCOPES = {
+SCOPES = {
     "claude": ("local", "shared", "user"),
     "codex": ("user",),
     "gemini": ("shared", "user"),
     "opencode": ("local", "user"),
 }
+"""Where each agent can be told, the one that is taken where nobody says first."""
 
 
 # The script
@@ -121,6 +122,11 @@ def install_script(state_dir: str, template: str, program: Sequence[str]) -> Pat
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from None
     return path
+
+
+def has_script(state_dir: str) -> bool:
+    """Whether turns of agents are captured in this repository: without the script what they are told does nothing."""
+    return Path(state_dir, SCRIPT).is_file()
 
 
 def script_faults(state_dir: str, template: str, *, told: bool) -> list[str]:
@@ -170,7 +176,7 @@ def scope_of(agent: str, wanted: str) -> str:
         )
     if agent == "opencode" and wanted == "shared":
         raise UsageError("opencode's plugin names a path of this machine, which is not for committing: no --shared")
-    return wanted if wanted in _SCOPES[agent] else _SCOPES[agent][0]
+    return wanted if wanted in SCOPES[agent] else SCOPES[agent][0]
 
 
 def _settings_path(agent: str, scope: str, around: Around) -> Path:
@@ -311,7 +317,7 @@ def spots(around: Around) -> list[Spot]:
         inside = path.parents[2 if agent == "opencode" else 1]
         found[path] = Spot(agent=agent, scope=scope, path=path, keep=keep, inside=inside, recorded=True)
     for agent in AGENTS:
-        for scope in _SCOPES[agent]:
+        for scope in SCOPES[agent]:
             spot = spot_of(agent, scope, around)
             found.setdefault(spot.path, spot)
     return list(found.values())
