@@ -30,6 +30,13 @@ WAITS, FEW = 50, 30
 """Generations of fewer than FEW commits that are waited for, before git is asked for all that is left."""
 
 
+_EMPTY_TREES = (
+    "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+)
+"""git's, by SHA-1 and by SHA-256."""
+
+
 class Session(Value):
     """A session's commits in reading order.
 
@@ -112,6 +119,8 @@ class History:
 
     def __init__(self, git: Git) -> None:
         self._git = git
+        self._renewed: dict[Oid, Commit] = {}
+        """Turns of the sessions read so far whose files a correction has anew, by oid: the last such correction."""
 
     def tips(self) -> tuple[dict[SessionName, Oid], list[str]]:
         """Session refs that may be read, sorted by name, and a warning for every one that may not."""
@@ -165,6 +174,8 @@ class History:
                 objects.close()
             said += refused
         sessions = [_session(name, tip, pool, said) for name, tip in sorted(own.items())]
+        for session in sessions:
+            self._renewed.update(_renewed(session))
         return Ledger(sessions=tuple(sessions), warnings=tuple(dict.fromkeys(said)))
 
     def strands(self, tips: Mapping[SessionName, Oid], known: Set[Oid]) -> tuple[list[Strand], list[str]]:
@@ -293,10 +304,11 @@ class History:
         finally:
             objects.close()
 
-    def contents(self, turns: Iterable[Commit]) -> Iterator[tuple[Commit, Content]]:
+    def contents(self, turns: Iterable[Commit], *, corrected: bool = True) -> Iterator[tuple[Commit, Content]]:
         """The turns with what their trees hold, one at a time; raises FormatError for one that is broken.
 
-        The messages of a captured turn are those that its agent's own entries stand for.
+        The messages of a captured turn are those that its agent's own entries stand for. Of a turn that went on after
+        it was recorded they are all of it, unless not ``corrected``.
         """
         from gitsess.agents import with_messages
         from gitsess.content import decode
@@ -305,7 +317,8 @@ class History:
         try:
             for turn in turns:
                 try:
-                    content = decode(read_tree(objects, turn.tree, self._git.repository.oid_length // 2))
+                    source = self._renewed.get(turn.oid, turn) if corrected else turn
+                    content = decode(read_tree(objects, source.tree, self._git.repository.oid_length // 2))
                     yield turn, with_messages(content, turn.facts.agent)
                 except GitsessError as error:
                     raise type(error)(f"turn {turn.oid[:12]}: {error}") from None
@@ -369,6 +382,19 @@ def _session(name: SessionName, tip: Oid, pool: Pool[Commit | Entry], warnings: 
         corrections=corrections,
         newer=newer,
     )
+
+
+def _renewed(session: Session) -> Iterator[tuple[Oid, Commit]]:
+    last = {
+        item.facts.corrects: item
+        for item in session.commits
+        # One of the metrics alone has no files.
+        if item.facts.corrects is not None and item.tree not in _EMPTY_TREES
+    }
+    for item in session.commits if last else ():
+        found = last.get(item.facts.turn_id) if item.facts.kind in ("turn", "compaction") else None
+        if found is not None:
+            yield item.oid, found
 
 
 def warnings_of(name: SessionName, problems: Iterable[str], *, missing: bool, newer: bool) -> Iterator[str]:

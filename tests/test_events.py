@@ -374,6 +374,13 @@ def test_a_turn_that_grew_after_its_end_is_corrected(captures: Captures) -> None
     assert captures.sums("claude-main") == (2, 123)
     captures.repo.fsck()
     assert captures.repo.ai("doctor", code=None).code == 0
+    for words in (
+        ("show", "claude-main", "--full"),
+        ("show", "--conversation", TALK, "--full"),
+        ("resume", "claude-main", "--as-prompt"),
+        ("run", "claude", "main", "And?", "--dry-run"),
+    ):
+        assert "Found it." in captures.repo.ai(*words).out, words
 
 
 def test_a_turn_that_grew_is_corrected_also_where_nothing_is_remembered(captures: Captures) -> None:

@@ -154,11 +154,12 @@ def _natives(workspace: Workspace, conversation: Conversation) -> list[Native]:
         turn_id = item.facts.turn_id
         found = None if turn_id is None else corrected[id(session)].get(turn_id)
         sources.append(found or item)
-    made: list[Native] = [dict(content.native) for _, content in workspace.history.contents(sources)]
+    made: list[Native] = [dict(content.native) for _, content in workspace.history.contents(sources, corrected=False)]
     # A correction may be of the metrics alone.
     for number, (_, item) in enumerate(conversation.items):
         if not made[number] and sources[number] is not item:
-            made[number] = next(dict(content.native) for _, content in workspace.history.contents([item]))
+            own = workspace.history.contents([item], corrected=False)
+            made[number] = next(dict(content.native) for _, content in own)
     return made
 
 
