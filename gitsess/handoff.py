@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from gitsess import agents, strictjson
+from gitsess import strictjson, todos
 from gitsess.commit import Commit
 from gitsess.content import Content, messages_of
 from gitsess.errors import NotFound
@@ -48,10 +48,8 @@ def hand_off(history: History, sessions: Sequence[tuple[Session, Commit]], *, ti
     turns = [_Turn(item, content) for item, content in history.contents(told)]
     if not turns:
         raise NotFound(f"{title} has no turns to hand on")
-    todos: Sequence[JSONObject] = ()
-    for turn in turns:
-        todos = agents.todos_after(turn.content, turn.item.facts.agent, todos)
-    head = _head(turns, todos, title)
+    kept_lists = todos.lists((turn.item, turn.content) for turn in turns)
+    head = _head(turns, [item for one in reversed(kept_lists) for item in one.todos], title)
     goal = f"## What it began with\n\n{_cut(turns[0].content.prompt, limit // _FIRST_SHARE)}\n"
     room = limit - estimate_tokens(head) - estimate_tokens(goal)
     kept: list[str] = []
@@ -97,7 +95,7 @@ class _Turn:
         return "\n".join(lines)
 
 
-def _head(turns: Sequence[_Turn], todos: Iterable[JSONObject], title: str) -> str:
+def _head(turns: Sequence[_Turn], listed: Iterable[JSONObject], title: str) -> str:
     first, last = turns[0].item, turns[-1].item
     began, ended = f"{first.authored_at:%Y-%m-%d}", f"{last.committed_at:%Y-%m-%d}"
     when = f"on {began}" if began == ended else f"from {began} to {ended}"
@@ -112,7 +110,7 @@ def _head(turns: Sequence[_Turn], todos: Iterable[JSONObject], title: str) -> st
         lines += [f"Branch: {one_line(last.facts.branch)}"]
     if commits:
         lines += [f"Commits made: {', '.join(commits[-10:])}"]
-    waiting = [item for item in todos if item.get("status") in ("pending", "in_progress")]
+    waiting = [item for item in listed if item.get("status") in ("pending", "in_progress")]
     if waiting:
         lines += ["Still to be done:", *(f"- {_todo(item)}" for item in waiting[:20])]
     return "\n".join(lines).rstrip("\n") + "\n"

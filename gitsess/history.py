@@ -385,7 +385,7 @@ def _session(name: SessionName, tip: Oid, pool: Pool[Commit | Entry], warnings: 
 
 
 def _renewed(session: Session) -> Iterator[tuple[Oid, Commit]]:
-    last = {
+    last: dict[TurnId | None, Commit] = {
         item.facts.corrects: item
         for item in session.commits
         # One of the metrics alone has no files.

@@ -184,7 +184,7 @@ def _wired_lines(change: wiring.Change) -> Iterator[str]:
         yield "it does nothing in repositories where init --agent was not run"
     elif change.scope == "shared":
         yield "who has no gitsess, or did not run init, is not disturbed by them"
-        if change.agent == "gemini":
+        if change.agent in ("claude", "gemini"):
             yield "it reads them where it is started at the top of the repository; with --user, anywhere"
     else:
         yield "do not commit that file: it names a path of this machine"
