@@ -48,11 +48,39 @@ WRONG = "def add(a, b):\n    return a - b\n"
 ADD = "def add(a, b):\n    return a + b\n"
 BOTH = ADD + "\n\ndef mul(a, b):\n    return a * b\n"
 
+# What pytest does, in a tenth of the time.
+_RUNNER = """
+import glob, sys, traceback
+sys.path.insert(0, "."); sys.dont_write_bytecode = True
+for name in sorted(glob.glob("test_*.py")):
+    try:
+        found = {}
+        exec(open(name).read(), found)
+        for key, value in list(found.items()):
+            if key.startswith("test_"): value()
+    except AssertionError:
+        traceback.print_exc(); from calc import add; sys.exit(f"assert {add(1, 2)} == 3")
+    except Exception:
+        traceback.print_exc(); sys.exit(1)
+"""
+TESTS = f"'{sys.executable}' -c '{_RUNNER}'"
+
 Step = Answer | str | Callable[[Mapping[str, Any]], Answer | str]
 
 
 def write(path: str, content: str) -> Answer:
-    return Answer(text="", tool_uses=(ToolUse("write_file", {"path": path, "content": content}),))
+    return Answer(text="", tool_uses=(ToolUse(name="write_file", input={"path": path, "content": content}),))
+
+
+def fenced(value: object) -> str:
+    return f"```json\n{json.dumps(value)}\n```"
+
+
+def verdicts(word: str, evidence: str) -> str:
+    """The same verdict on each criterion of the plan."""
+    return fenced(
+        {"criteria": [{"id": id, "verdict": word, "evidence": evidence} for id in ("T1.1/1", "T1.2/1", "T1.2/2")]}
+    )
 
 
 class Script:
@@ -85,8 +113,7 @@ def model(repo: Repo, script: Script) -> Iterator[StandIn]:
         (repo.path / ".gitignore").write_text("__pycache__\n.pytest_cache\n")
         repo.git("add", "-A")
         repo.git("commit", "-qm", "A project")
-        command = f"'{sys.executable}' -m pytest -q -p no:cacheprovider"
-        repo.git("config", "ai-session.testCommand", command)
+        repo.git("config", "ai-session.testCommand", TESTS)
         yield service
 
 
@@ -114,6 +141,7 @@ def step_of(repo: Repo, item: Commit) -> dict[str, Any]:
 def test_from_an_idea_to_verified_code(repo: Repo, model: StandIn, script: Script) -> None:
     """start, plan, implement --all, review and verify: files really change, tests really fail and then pass, and what
     each phase cost is what was served for it."""
+    repo.git("config", "ai-session.testCommand", f"'{sys.executable}' -m pytest -q -p no:cacheprovider")
     assert "calc is begun" in repo.ai("start", "calc", "A calculator").out
     script.says(PLAN)
     ran = repo.ai("plan", "calc", "--quiet", stdin="")
@@ -144,13 +172,12 @@ def test_from_an_idea_to_verified_code(repo: Repo, model: StandIn, script: Scrip
     assert all(item.facts.metrics is not None and item.facts.metrics.requests == 2 for item in turns)
     assert all(item.facts.estimated_cost_usd is not None for item in turns)
 
-    finding = {"findings": [{"file": "calc.py", "line": 2, "severity": "high", "kind": "correctness", "text": "No types"}]}
-    script.says(f"```json\n{json.dumps(finding)}\n```")
+    finding = {"file": "calc.py", "line": 2, "severity": "high", "kind": "correctness", "text": "No types"}
+    script.says(fenced({"findings": [finding]}))
     ran = repo.ai("review", "calc", "--security", "--fail-on", "high", code=1)
     assert ran.out.splitlines()[0] == "calc.py:2: high: No types"
 
-    verdicts = {"criteria": [{"id": id, "verdict": "pass", "evidence": "calc.py"} for id in ("T1.1/1", "T1.2/1", "T1.2/2")]}
-    script.says(f"```json\n{json.dumps(verdicts)}\n```")
+    script.says(verdicts("pass", "calc.py"))
     ran = repo.ai("verify", "calc")
     assert ran.out.splitlines()[-1] == "verified: 1 of 1 test run passed, 3 of 3 criteria met"
 
@@ -225,15 +252,19 @@ def test_a_model_that_would_write_elsewhere_is_refused(planned: Repo, script: Sc
     (tmp_path / "outside").mkdir()
     (planned.path / "way").symlink_to(tmp_path / "outside")
     places = ["../evil.py", str(tmp_path / "evil.py"), ".git/hooks/post-commit", "way/evil.py"]
-    calls = tuple(ToolUse("write_file", {"path": path, "content": "evil"}) for path in places)
-    script.says(Answer(text="", tool_uses=calls), write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
+    calls = tuple(ToolUse(name="write_file", input={"path": path, "content": "evil"}) for path in places)
+    script.says(
+        Answer(text="", tool_uses=calls), write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green."
+    )
     planned.ai("implement", "calc", "--task", "T1.1")
     assert list(tmp_path.rglob("evil.py")) == []
     assert not (planned.path / ".git/hooks/post-commit").exists()
     found = planned.ai("show", "implement-calc", "--full", "--json").json["turn_list"][0]
     results = [b for m in found["messages"] for b in m["content"] if b["type"] == "tool_result"]
     assert [bool(result.get("is_error")) for result in results] == [True] * 4 + [False]
-    assert step_of(planned, items(planned, "implement-calc")[0])["refused"] == places
+    refused = step_of(planned, items(planned, "implement-calc")[0])["refused"]
+    assert len(refused) == 4
+    assert "'..' leads out of its folder" in refused[0]
 
 
 # Stopped in the middle
@@ -261,7 +292,7 @@ def test_stopped_between_the_steps_it_goes_on_where_it_stood(planned: Repo, scri
     process.wait()
     (planned.path / "testing").unlink()
     asked = len(script.bodies)
-    planned.git("config", "ai-session.testCommand", f"'{sys.executable}' -m pytest -q -p no:cacheprovider")
+    planned.git("config", "ai-session.testCommand", TESTS)
     script.steps += [write("calc.py", ADD), "Green."]
     planned.ai("implement", "calc", "--task", "T1.1")
     assert statuses(planned)["T1.1"] == "completed"
@@ -276,7 +307,7 @@ def test_stopped_between_the_steps_it_goes_on_where_it_stood(planned: Repo, scri
 
 def test_a_turn_that_broke_off_is_asked_for_again(planned: Repo, script: Script, model: StandIn) -> None:
     """It is kept with its status; the step is the same one."""
-    model.fail(Fault(kind="cut", after=0.5))
+    model.fail(Fault(kind="cut", after_deltas=1))
     script.says("Half an ans", write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
     ran = planned.ai("implement", "calc", "--task", "T1.1", code=1)
     assert ran.err.splitlines()[-1].startswith("error: the answer broke off")
@@ -326,9 +357,7 @@ def test_a_feature_without_a_plan(repo: Repo, model: StandIn) -> None:
 def test_a_plan_in_a_circle(repo: Repo, model: StandIn, tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     task = "      - {{id: {}, title: t, depends_on: [{}], acceptance: [a]}}\n"
-    path.write_text(
-        "phases:\n  - name: p\n    tasks:\n" + task.format("T1.1", "T1.2") + task.format("T1.2", "T1.1")
-    )
+    path.write_text("phases:\n  - name: p\n    tasks:\n" + task.format("T1.1", "T1.2") + task.format("T1.2", "T1.1"))
     line = unchanged(repo, "plan", "calc", "--import", str(path))
     assert "T1.1" in line
     assert "circle" in line
@@ -431,10 +460,8 @@ def test_the_whole_repository_goes_along_as_far_as_it_fits(repo: Repo, model: St
 
 def test_verification_sends_nothing_that_was_said_before(planned: Repo, script: Script) -> None:
     """No earlier turn, its own included."""
-    verdicts = {"criteria": [{"id": id, "verdict": "fail", "evidence": "MARK"} for id in ("T1.1/1", "T1.2/1", "T1.2/2")]}
-    answer = f"```json\n{json.dumps(verdicts)}\n```"
     for _ in range(2):
-        script.says(answer)
+        script.says(verdicts("fail", "MARK"))
         ran = planned.ai("verify", "calc", "--acceptance", code=1)
         assert ran.out.splitlines()[-1] == "not verified: 0 of 3 criteria met"
     assert len(script.bodies[-1]["messages"]) == 1
@@ -502,7 +529,9 @@ def test_a_session_is_escalated(planned: Repo, script: Script) -> None:
 def test_nothing_is_recorded_without_sessions(planned: Repo, script: Script) -> None:
     """USE_SESSIONS=false: the work is done all the same, and the refs stay where they are."""
     before = planned.git("for-each-ref")
-    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", WRONG), "Done.", write("calc.py", ADD), "Done.")
+    script.says(
+        write("test_add.py", TEST_ADD), "Red.", write("calc.py", WRONG), "Done.", write("calc.py", ADD), "Done."
+    )
     planned.ai("implement", "calc", "--task", "T1.1", env={"USE_SESSIONS": "false"})
     assert (planned.path / "calc.py").read_text() == ADD
     assert planned.git("for-each-ref") == before

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gitsess import catalog, via
+from gitsess import catalog, plan, via
 from gitsess.cli.benching import at_work, said_json, unanswered
 from gitsess.cli.output import print_json
+from gitsess.content import RESPONSE
 from gitsess.errors import NotFound, UsageError
 from gitsess.history import Session
 from gitsess.names import session_name, split
 from gitsess.turns import Turn
 from gitsess.workbench.changes import Changes
-from gitsess.workflow import features
+from gitsess.workflow import features, plans, tasks
+from gitsess.workflow.bench import Bench
 from gitsess.workspace import Surroundings
 
 
@@ -37,6 +39,7 @@ def escalate(around: Surroundings, values: dict[str, Any]) -> int:
                 "description": features.description(at.workspace, found),
                 "what": values["prompt"] or "",
                 "task": last.facts.task or "",
+                **_standing(at.bench, at.feature, found, last.facts.task),
             },
         )
         writes = split(session.name)[0] == "implement"
@@ -66,6 +69,28 @@ def escalate(around: Surroundings, values: dict[str, Any]) -> int:
                 }
             )
         return unanswered(said) or 0
+
+
+def _standing(bench: Bench, feature: str, found: tuple[Session, ...], task: str | None) -> dict[str, str]:
+    """How far the work is, for who takes it over."""
+    current = plans.current(bench.workspace, found)
+    command = bench.test_command()
+    values = {"command": "" if command is None else command.shown}
+    if current is None:
+        return values
+    known = tasks.statuses(found)
+    about = None if task is None else current.plan.task(task)
+    lines = [f"- {one.id} {one.title}: {known.get(one.id, tasks.PENDING)}" for one in current.plan.tasks]
+    ended = tasks.steps(bench.workspace, features.session_of(found, "implement"), task or "")
+    printed = [step.item.oid for step in ended if step.passed is not None and step.item is not None]
+    data = next(bench.workspace.history.files(printed[-1:], RESPONSE), None)
+    return {
+        **values,
+        "plan": plan.dump(current.plan),
+        "statuses": "\n".join(lines),
+        "title": "" if about is None else about.title,
+        "output": "" if data is None else data.decode("utf-8", "replace"),
+    }
 
 
 def _session(found: tuple[Session, ...], named: str | None, feature: str) -> Session:

@@ -20,7 +20,7 @@ from gitsess.errors import GitsessError, NotFound, StoreError, UsageError
 from gitsess.model import Oid
 from gitsess.names import join, shown
 from gitsess.plan import Plan, Task
-from gitsess.text import one_line
+from gitsess.text import one_line, well_formed
 from gitsess.turns import Turn
 from gitsess.values import Value
 from gitsess.workbench import changes
@@ -125,6 +125,10 @@ class Worker:
         self._bench, self._witness = bench, witness
         self._feature, self._plan, self._way = feature, found, way
         self._session = join("implement", feature)
+        self._recorded = bench.workspace.settings.enabled
+        self._unrecorded: dict[str, list[Step]] = {}
+        """The steps where nothing is to be recorded: as long as the command runs, and no longer."""
+        self._printed = ""
         self._green = False
         """Whether the tests are known to pass as things are."""
 
@@ -147,9 +151,11 @@ class Worker:
                 self._witness.step(task, following.name, following.attempt - first + 1, limit)
                 said, touched = self._asked(task, following)
                 self._witness.changed(touched)
-                if said.interrupted or said.failure is not None or said.recorded is None:
+                if said.interrupted or said.failure is not None or (said.recorded is None and self._recorded):
                     return Outcome(task=task, status=None, said=said, run=run, changes=touched, commit=None)
-                if said.recorded.oid is None:
+                if said.recorded is None:
+                    self._remember(task, following, status="ok", files=touched.paths)
+                elif said.recorded.oid is None:
                     # It waits in the spool: what comes next would not find it.
                     raise StoreError(f"the turn is kept in the spool ({said.recorded.reason}): run again to go on")
             if self._way.command is None:
@@ -168,12 +174,17 @@ class Worker:
             self._witness.note("the tests fail already, before the task is begun: that new ones fail will not be seen")
 
     def _steps(self, task: Task) -> list[Step]:
+        if not self._recorded:
+            return self._unrecorded.setdefault(task.id, [])
         found = features.session_of(features.sessions(self._bench.workspace, self._feature), "implement")
         return tasks.steps(self._bench.workspace, found, task.id)
 
     def _asked(self, task: Task, following: Next) -> tuple[Said, Changes]:
         def shape(turn: Turn, changed: Changes) -> Turn:
-            step = {"name": following.name, "attempt": following.attempt, "files": list(changed.paths)}
+            step: dict[str, object] = {"name": following.name, "attempt": following.attempt}
+            step["files"] = [well_formed(path) for path in changed.paths]
+            if self._bench.refusals:
+                step["refused"] = list(self._bench.refusals)
             return replace(turn, task=task.id, task_status=IN_PROGRESS, step=step)
 
         question = self._bench.question(
@@ -192,10 +203,16 @@ class Worker:
             name = "implement-alone"
         output = ""
         if following.failed is not None and following.ask:
-            name = "implement-again"
-            data = next(self._bench.workspace.history.files([following.failed.item.oid], RESPONSE))
-            output = "" if data is None else data.decode("utf-8", "replace")
+            name = "implement-tests-again" if following.name == RED else "implement-again"
+            output = self._output_of(following.failed)
         return self._bench.templates.fill(name, self._values(task, following, output))
+
+    def _output_of(self, step: Step) -> str:
+        """What the tests printed in a step."""
+        if step.item is None:
+            return self._printed
+        data = next(self._bench.workspace.history.files([step.item.oid], RESPONSE))
+        return "" if data is None else data.decode("utf-8", "replace")
 
     def _values(self, task: Task, following: Next, output: str) -> dict[str, str]:
         command = self._way.command
@@ -242,6 +259,10 @@ class Worker:
     def _put(
         self, task: Task, following: Next, *, passed: bool, text: str, status: str, run: TestRun | None = None
     ) -> None:
+        self._printed = "" if run is None else run.output
+        if not self._recorded:
+            self._remember(task, following, passed=passed)
+            return
         step: dict[str, object] = {"name": following.name, "attempt": following.attempt, "passed": passed}
         if run is not None and self._way.command is not None:
             step |= {"command": self._way.command.shown, "code": run.code, "duration_ms": run.duration_ms}
@@ -252,20 +273,45 @@ class Worker:
             status,
             text=text,
             step=step,
-            output="" if run is None else run.output,
+            output=self._printed,
         )
+
+    def _remember(
+        self,
+        task: Task,
+        following: Next,
+        *,
+        status: str | None = None,
+        passed: bool | None = None,
+        files: tuple[str, ...] = (),
+    ) -> None:
+        """Keeps a step that is not to be recorded."""
+        self._steps(task).append(
+            Step(
+                item=None,
+                name=following.name,
+                attempt=following.attempt,
+                passed=passed,
+                status=status,
+                task_status=None,
+                files=files,
+            )
+        )
+
+    def _say(self, task: Task, status: str, text: str) -> None:
+        if self._recorded:
+            tasks.put(self._bench.workspace, self._feature, task.id, status, text=text)
 
     def _completed(self, task: Task, said: Said | None, run: TestRun | None, touched: Changes | None) -> Outcome:
         made = self._committed(task) if self._way.commit else None
         text = "Done, and the tests pass" if self._way.command is not None else "Done; no tests were run"
-        tasks.put(self._bench.workspace, self._feature, task.id, COMPLETED, text=text)
+        self._say(task, COMPLETED, text)
         return Outcome(task=task, status=COMPLETED, said=said, run=run, changes=touched, commit=made)
 
     def _failed(
         self, task: Task, following: Next, said: Said | None, run: TestRun | None, touched: Changes | None
     ) -> Outcome:
-        text = f"Given up after {following.attempt - 1} tries at the step {following.name}"
-        tasks.put(self._bench.workspace, self._feature, task.id, FAILED, text=text)
+        self._say(task, FAILED, f"Given up after {following.attempt - 1} tries at the step {following.name}")
         return Outcome(task=task, status=FAILED, said=said, run=run, changes=touched, commit=None)
 
     def _committed(self, task: Task) -> Oid | None:

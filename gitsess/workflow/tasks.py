@@ -35,11 +35,11 @@ PENDING, IN_PROGRESS, COMPLETED, FAILED = "pending", "in_progress", "completed",
 class Step(Value):
     """One step of a task: a turn that was asked for, or (``passed`` not None) how the tests ended after it.
 
-    ``status`` is that of a turn, ``task_status`` the task's, where the commit says one; ``files`` are those that a turn
-    changed.
+    ``item`` is None where nothing is to be recorded. ``status`` is that of a turn, ``task_status`` that of the task, where
+    the commit says one; ``files`` are those that a turn changed.
     """
 
-    item: Commit
+    item: Commit | None
     name: str
     attempt: int
     passed: bool | None
