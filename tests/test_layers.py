@@ -25,8 +25,8 @@ LAYERS = {
     STATE: "gitcli locks spool worktree notes store append index mirror",
     SOURCE: "providers agents",
     USE: (
-        "workspace history accounts resume asking exchanges estimates budgets report savings tour links setup"
-        " transfer mirroring everywhere retention shellscripts doctor capture conversations handoff via workbench"
+        "workspace history accounts resume asking exchanges estimates budgets templating report savings tour links"
+        " setup transfer mirroring everywhere retention shellscripts doctor capture conversations handoff via workbench"
         " workflow todos"
     ),
     SURFACE: "cli",

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 
 from gitsess import __version__
 from gitsess.cli.shipped import hooks_dir
+from gitsess.templating import VARIABLES
 
 ROOT = Path(__file__).parent.parent
 SHARED = {
@@ -105,6 +106,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
                 found = archive.getinfo(f"gitsess/{folder}/{file}")
                 # A plugin is read by its agent, all else is run.
                 assert bool(found.external_attr >> 16 & 0o111) == (not file.endswith(".js"))
+        templates = {f"gitsess/templates/{path.name}" for path in (ROOT / "gitsess/templates").iterdir()}
+        assert len(templates) == len(VARIABLES)
+        assert templates <= names
     data = f"gitsess-{__version__}.data/data/"
     assert {f"{data}{name}" for name in SHARED} | {"gitsess/py.typed", "gitsess/cli/entry.py"} <= names
     tops = {name.partition("/")[0] for name in names}
@@ -170,6 +174,13 @@ def test_each_kind_of_installation_writes_the_scripts(wheel: Installed, editable
         run("git", "ai-session", "scripts", "install", folder, cwd=tmp_path, env=installed.env)
         assert (folder / "ai-session.sh").read_bytes() == (ROOT / "scripts/ai-session.sh").read_bytes()
         assert "Total sessions: 0" in run(folder / "ai-session.sh", "list", cwd=tmp_path, env=installed.env)
+
+
+def test_each_kind_of_installation_has_the_templates(wheel: Installed, editable: Installed, tmp_path: Path) -> None:
+    """The prompts are package data: 'template show' prints the file of the checkout."""
+    for installed in (wheel, editable):
+        text = run("git", "ai-session", "template", "show", "verify", cwd=tmp_path, env=installed.env)
+        assert text == (ROOT / "gitsess/templates/verify.md").read_text(encoding="utf-8")
 
 
 def test_the_lock_has_what_pyproject_asks_for() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from gitsess.asking import warm_up
 from gitsess.cli.handling import note, opened
 from gitsess.cli.running import purse_of, title_of
+from gitsess.cli.templating import templates_home
 from gitsess.cli.voice import Teller
 from gitsess.errors import UsageError
 from gitsess.model import JSON, SessionName
@@ -75,14 +76,6 @@ def at_work(
             yield At(workspace, feature, bench, teller)
         finally:
             teller.end()
-
-
-def templates_home(around: Surroundings) -> Path | None:
-    """Where a person's own templates are."""
-    given = around.environment.get("XDG_CONFIG_HOME", "")
-    if given.startswith("/"):
-        return Path(given, "gitsess/templates")
-    return None if around.home is None else Path(around.home, ".config/gitsess/templates")
 
 
 def _arguments(text: str | None) -> list[str]:

@@ -10,20 +10,36 @@ from gitsess.cli.completions import script
 from gitsess.cli.manpage import man_page
 from gitsess.cli.reference import reference
 from gitsess.redact import RULES
+from gitsess.templating import USES, VARIABLES
 
 _RULES = re.compile(r"(?<=<!-- The rules,)(.*?-->\n).*(?=<!-- End of the rules. -->)", re.DOTALL)
+_TEMPLATES = re.compile(r"(?<=<!-- The templates,)(.*?-->\n).*(?=<!-- End of the templates. -->)", re.DOTALL)
 
 
 def files(root: Path) -> dict[str, str]:
     """Each file's path below ``root``, the repository, and what it must hold."""
     return {
         "docs/cli.md": reference(),
+        "docs/templates.md": _with_templates((root / "docs/templates.md").read_text(encoding="utf-8")),
         "docs/security.md": _with_rules((root / "docs/security.md").read_text(encoding="utf-8")),
         "share/man/man1/git-ai-session.1": man_page(),
         "share/completions/git-ai-session.bash": script("bash"),
         "share/completions/_git-ai-session": script("zsh"),
         "share/completions/git-ai-session.fish": script("fish"),
     }
+
+
+def _with_templates(page: str) -> str:
+    """The page on templates with their names and variables as they are."""
+    uses = "".join(f"| `{name}` | {use} |\n" for name, use in USES.items())
+    parts = [f"| template | used by |\n|---|---|\n{uses}"]
+    for name, variables in VARIABLES.items():
+        rows = "".join(f"| `{{{{{variable}}}}}` | {meaning} |\n" for variable, meaning in variables.items())
+        parts.append(f"### {name}\n\n| variable | stands for |\n|---|---|\n{rows}")
+    made, count = _TEMPLATES.subn(lambda kept: kept[1] + "\n" + "\n".join(parts) + "\n", page)
+    if count != 1:
+        raise ValueError("docs/templates.md has lost the marks around its tables")
+    return made
 
 
 def _with_rules(page: str) -> str:

@@ -79,7 +79,11 @@ ENVIRONMENT = (
     Entry("GEMINI_CLI_HOME", "The folder of Gemini CLI's .gemini, with its transcripts. Default: the home folder."),
     Entry("NO_COLOR", "Where it is set and not empty, no colour is used."),
     Entry("XDG_DATA_HOME", "opencode's database is in opencode below it. Default: ~/.local/share."),
-    Entry("XDG_CONFIG_HOME", "One's own plugin for opencode is in opencode/plugins below it. Default: ~/.config."),
+    Entry(
+        "XDG_CONFIG_HOME",
+        "One's own templates are in gitsess/templates below it, one's own plugin"
+        " for opencode in opencode/plugins. Default: ~/.config.",
+    ),
     Entry("XDG_STATE_HOME", "The spool of last resort is in gitsess/spool below it. Default: ~/.local/state."),
     Entry("XDG_CACHE_HOME", "The table of prices is in gitsess below it. Default: ~/.cache."),
 )
@@ -105,6 +109,11 @@ FILES = (
         "~/.ai-sessions/SESSION/metadata.json",
         "A copy of each session of all repositories, for scripts (0600). Derived, always safe to delete.",
     ),
+    Entry(
+        ".ai-session/templates/NAME.md",
+        "A template of the repository, in the place of the one that is built in: see 'template'.",
+    ),
+    Entry("$XDG_CONFIG_HOME/gitsess/templates/NAME.md", "One's own template, where the repository has none."),
     Entry(".git/ai-sessions/index.sqlite", "Sums of sessions, so that they need not be read again; safe to delete."),
     Entry("$XDG_CACHE_HOME/gitsess/prices-*.json", "Prices, for a quick start. Always safe to delete."),
 )

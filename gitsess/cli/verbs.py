@@ -419,6 +419,34 @@ VERBS = (
         ),
     ),
     Verb(
+        "template",
+        "Look at the prompts of the workflow, and check your own",
+        "templating:template",
+        WORKFLOW,
+        args=(
+            Arg("action", "list | show | check", choices=("list", "show", "check")),
+            Arg("name", "NAME", required=False),
+        ),
+        opts=(
+            Opt(("--variables",), "With show: the variables that it has, and what each stands for."),
+            JSON,
+        ),
+        about=(
+            "A template is the prompt of one step of the workflow, with variables in it. 'list' says which there are"
+            " and where each comes from; 'show' prints one; 'check' looks at the files that are yours.",
+            "NAME.md in .ai-session/templates of the repository takes the place of a built-in one, else NAME.md in"
+            " ~/.config/gitsess/templates (below $XDG_CONFIG_HOME, where that is set).",
+            "{{name}} stands for a value. What is between {{#name}} and {{/name}} is kept where the value is not empty."
+            " 'check' names every variable that there is not, every part that does not end and every file that is no"
+            " template's, with file and line, and exits with 1; a note is no fault.",
+        ),
+        examples=(
+            ("git ai-session template list", ""),
+            ("git ai-session template show review >.ai-session/templates/review.md", ""),
+            ("git ai-session template check", ""),
+        ),
+    ),
+    Verb(
         "record",
         "Append turns given as JSON objects, one a line, on standard input",
         "recording:record",

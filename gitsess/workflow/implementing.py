@@ -203,6 +203,7 @@ class Worker:
             name = "implement-alone"
         output = ""
         if following.failed is not None and following.ask:
+            # Tests that pass too early are mended otherwise than code that fails them.
             name = "implement-tests-again" if following.name == RED else "implement-again"
             output = self._output_of(following.failed)
         return self._bench.templates.fill(name, self._values(task, following, output))

@@ -73,7 +73,7 @@ __git_ai_session_complete ()
 				arguments=""
 				;;
 			run)
-				options="--model --system --file --with --via --timeout --agent-args --budget --max-tokens --task --dry-run --show-redactions --quiet --json --help"
+				options="--model --system --file --with --via --timeout --agent-args --budget --over-budget --max-tokens --task --dry-run --show-redactions --quiet --json --help"
 				values=" -m:model --model:model --system:text -f:path --file:path --with:session --via:claude,codex,gemini --timeout:count --agent-args:text --budget:text --max-tokens:count --task:text"
 				arguments="command feature text"
 				;;
@@ -81,6 +81,46 @@ __git_ai_session_complete ()
 				options="--none --json --help"
 				values=""
 				arguments="session feature"
+				;;
+			start)
+				options="--json --help"
+				values=""
+				arguments="text text"
+				;;
+			switch)
+				options="--json --help"
+				values=""
+				arguments="feature"
+				;;
+			plan)
+				options="--full-context --file --with --show --edit --import --model --via --timeout --agent-args --budget --over-budget --max-tokens --quiet --json --help"
+				values=" -f:path --file:path --with:session --import:path -m:model --model:model --via:claude,codex,gemini --timeout:count --agent-args:text --budget:text --max-tokens:count"
+				arguments="feature text"
+				;;
+			implement)
+				options="--task --all --tdd --no-tests --attempts --commit --again --force --model --via --timeout --agent-args --budget --over-budget --max-tokens --quiet --json --help"
+				values=" --task:text --attempts:count -m:model --model:model --via:claude,codex,gemini --timeout:count --agent-args:text --budget:text --max-tokens:count"
+				arguments="feature"
+				;;
+			review)
+				options="--diff --security --performance --architecture --fail-on --with --model --via --timeout --agent-args --budget --over-budget --max-tokens --quiet --json --help"
+				values=" --diff:text --fail-on:critical,high,medium,low,info --with:session -m:model --model:model --via:claude,codex,gemini --timeout:count --agent-args:text --budget:text --max-tokens:count"
+				arguments="feature path..."
+				;;
+			verify)
+				options="--unit --integration --acceptance --all --model --via --timeout --agent-args --budget --over-budget --max-tokens --quiet --json --help"
+				values=" -m:model --model:model --via:claude,codex,gemini --timeout:count --agent-args:text --budget:text --max-tokens:count"
+				arguments="feature"
+				;;
+			escalate)
+				options="--feature --session --model --timeout --agent-args --budget --over-budget --max-tokens --quiet --json --help"
+				values=" --feature:feature --session:session -m:model --model:model --timeout:count --agent-args:text --budget:text --max-tokens:count"
+				arguments="model text"
+				;;
+			template)
+				options="--variables --json --help"
+				values=""
+				arguments="list,show,check text"
 				;;
 			record)
 				options="--json --show-redactions --help"
@@ -173,7 +213,7 @@ __git_ai_session_complete ()
 			__git_ai_session_offer $options
 		fi
 	elif [[ -z $verb ]]; then
-		__git_ai_session_offer init run use record resume list show log stats export import clean scripts doctor drain demo completion
+		__git_ai_session_offer init run use start switch plan implement review verify escalate template record resume list show log stats export import clean scripts doctor drain demo completion
 	else
 		for word in $arguments; do
 			kind=${word%"..."}
