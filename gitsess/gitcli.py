@@ -13,7 +13,7 @@ import signal
 import subprocess
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from gitsess.errors import NotFound, StoreError
 from gitsess.model import Oid
@@ -46,6 +46,8 @@ _LOCATION = frozenset(
 )
 
 
+# What a name on git's command line means is ours to say.
+_PATHSPECS = frozenset(f"GIT_{how}_PATHSPECS" for how in ("LITERAL", "GLOB", "NOGLOB", "ICASE"))
 _ENDED = "git cat-file ended early; 'git fsck' tells more"
 _IGNORED = re.compile(r"ignoring (?:broken ref|ref with broken name|dangling symref) (.*)")
 
@@ -161,24 +163,40 @@ class Git:
 
     def __init__(self, repository: Repository, environment: Mapping[str, str]) -> None:
         self.repository = repository
+        self._given = environment
+        self._where: tuple[str, ...] = (f"--git-dir={repository.git_dir}",)
+        self._top: str | None = None
         self.environment = {k: v for k, v in environment.items() if k not in _LOCATION}
         # A missing object of a partial clone is an answer here, not a reason to go to the network.
         self.environment.update(GIT_NO_LAZY_FETCH="1", GIT_NO_REPLACE_OBJECTS="1", LC_ALL="C")
 
     def command(self, *args: str) -> list[str]:
-        return ["git", f"--git-dir={self.repository.git_dir}", *args]
+        return ["git", *self._where, *args]
+
+    def working(self, top: str | Path, variables: Mapping[str, str] | None = None, *, as_person: bool = False) -> Git:
+        """The same git in the working tree at ``top``, with these variables besides.
+
+        ``as_person``: as if it were typed there, for commands in which hooks, editors and signing take part: in the
+        person's language, and found from there unless their environment names the repository.
+        """
+        made = Git(self.repository, self._given)
+        made._top = os.fspath(top)
+        if as_person:
+            made.environment = {k: v for k, v in self._given.items() if k not in _LOCATION}
+        made._where = () if as_person and "GIT_DIR" not in self._given else (*self._where, f"--work-tree={made._top}")
+        made.environment = {k: v for k, v in made.environment.items() if k not in _PATHSPECS} | dict(variables or {})
+        return made
 
     def run(self, *args: str, stdin: bytes | IO[bytes] | None = None, stdout: IO[bytes] | None = None) -> Result:
         """Runs git to its end; a failure is in the result, for the caller to read. An open file is read, or
         written, by git itself."""
-        return _run(self.command(*args), self.environment, stdin=stdin, stdout=stdout)
+        return _run(self.command(*args), self.environment, cwd=self._top, stdin=stdin, stdout=stdout)
 
     def output(self, *args: str, stdin: bytes | None = None) -> bytes:
         """What git printed; raises StoreError with the last line it complained of."""
         result = self.run(*args, stdin=stdin)
         if result.code:
-            verb = next((a for a in args if a != "-c" and "=" not in a), "")
-            raise StoreError(f"git {verb} failed: {result.complaint}")
+            raise StoreError(f"git {_verb(args)} failed: {result.complaint}")
         return result.out
 
     def config(self) -> dict[str, list[str]]:
@@ -295,6 +313,15 @@ class Git:
             finally:
                 out.close()
 
+    @contextlib.contextmanager
+    def reading(self, *args: str) -> Iterator[IO[bytes]]:
+        """What git prints, as it comes, to be read to its end; raises StoreError where git failed then."""
+        with self._process(*args, stdin=subprocess.DEVNULL) as process:
+            assert process.stdout is not None
+            yield process.stdout
+        if process.returncode:
+            raise StoreError(f"git {_verb(args)} failed: 'git fsck' may tell more")
+
     def _process(self, *args: str, stdin: int | IO[bytes] | None) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             self.command(*args),
@@ -302,6 +329,7 @@ class Git:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=self.environment,
+            cwd=self._top,
             bufsize=_BUFFER,
         )
 
@@ -357,6 +385,11 @@ class Git:
 # So few names at a time that they fit in any pipe: git takes them all while its answers are still unread.
 _PORTION = 60
 _BUFFER = 1 << 16
+_GRACE_S = 5.0
+
+
+def _verb(args: Sequence[str]) -> str:
+    return next((word for word in args if not word.startswith("-") and "=" not in word), "")
 
 
 class Objects:
@@ -428,26 +461,36 @@ def _run(
     stdin: bytes | IO[bytes] | None = None,
     stdout: IO[bytes] | None = None,
 ) -> Result:
-    given: dict[str, Any] = {"stdin": subprocess.DEVNULL if stdin is None else stdin}
-    if isinstance(stdin, bytes):
-        given = {"input": stdin}
+    data = stdin if isinstance(stdin, bytes) else None
+    given = subprocess.DEVNULL if stdin is None else subprocess.PIPE if isinstance(stdin, bytes) else stdin
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
-            **given,
+            stdin=given,
             stdout=subprocess.PIPE if stdout is None else stdout,
             stderr=subprocess.PIPE,
             env=environment,
             cwd=cwd,
-            check=False,
         )
+        with process:
+            try:
+                out, err = process.communicate(data)
+            except BaseException:
+                # Killed outright it would leave its lock files, and whatever hook it runs.
+                process.terminate()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(_GRACE_S)
+                process.kill()
+                raise
     except FileNotFoundError:
+        if cwd is not None and not os.path.isdir(cwd):
+            raise StoreError(f"{cwd} is not there") from None
         raise StoreError("git is not installed, or not on PATH: install git 2.34 or newer") from None
     except ValueError:
         raise StoreError("a NUL byte cannot be handed to git") from None
     except OSError as error:
         raise StoreError(f"git cannot be started: {error.strerror}") from None
-    return Result(code=done.returncode, out=done.stdout or b"", err=done.stderr.decode("utf-8", "replace"))
+    return Result(code=process.returncode, out=out or b"", err=err.decode("utf-8", "replace"))
 
 
 def make_repository(folder: Path, environment: Mapping[str, str], *, message: str) -> None:
