@@ -78,6 +78,8 @@ JSON = Opt(("--json",), "Print the same values as JSON.")
 _SESSIONS = Arg("sessions", "SESSION", required=False, many=True, completes="session")
 _COMMAND = Arg("command", "COMMAND", completes="command")
 _FEATURE = Arg("feature", "FEATURE", completes="feature")
+_MAYBE_FEATURE = Arg("feature", "FEATURE", required=False, completes="feature")
+_MARKED = Arg("sessions", "SESSION", many=True, completes="session")
 _SINCE = Opt(("--since",), "Only turns that ended at or after this: a date, 'yesterday', '2 weeks ago'.", "WHEN")
 _UNTIL = Opt(("--until",), "Only turns that ended before this; a date includes its whole day.", "WHEN")
 _EVERYWHERE = Opt(
@@ -112,8 +114,7 @@ _FILE = Opt(("-f", "--file"), "Add a file to the context. May be given several t
 _THE_FEATURE = Arg("feature", "FEATURE", required=False, completes="feature")
 
 WORK, LOOK, RECORD, BEGIN = "Work with a model", "Look at what was recorded", "Record", "Begin"
-KEEP = "Keep and carry"
-WORKFLOW = "Take a feature from idea to verified code"
+KEEP, WORKFLOW = "Keep and carry", "Take a feature from idea to verified code"
 TOPICS = (BEGIN, WORK, WORKFLOW, LOOK, RECORD, KEEP)
 """The headings, in the order in which they are shown."""
 
@@ -445,6 +446,83 @@ VERBS = (
             ("git ai-session template show review >.ai-session/templates/review.md", ""),
             ("git ai-session template check", ""),
         ),
+    ),
+    Verb(
+        "status",
+        "Show how far a feature is, what it took, and what came of it",
+        "featuring:status",
+        WORKFLOW,
+        args=(_MAYBE_FEATURE,),
+        opts=(Opt(("--all",), "A line for every feature."), JSON),
+        about=(
+            "Without FEATURE: the one in use in this worktree. All of it is read from the commits: the tasks of the"
+            " plan with what they were expected to cost and did, the same by phase (plan, implement, review, verify,"
+            " and the sessions of agents), the models, the last failure, the newest review and verdict, and budgets.",
+            "A task is blocked where one that it depends on failed, or is not done and it was tried all the same."
+            " A feature is active when it was used within a day, idle within 30, and else stale.",
+        ),
+        examples=(("git ai-session status auth-service", ""), ("git ai-session status --all", "")),
+    ),
+    Verb(
+        "history",
+        "List the turns of a feature, in all of its sessions, the newest first",
+        "featuring:history",
+        WORKFLOW,
+        args=(_FEATURE,),
+        opts=(
+            Opt(("--limit",), "Only the newest so many.", "N", kind="count"),
+            Opt(
+                ("-m", "--model"),
+                "Only those of this model: an id, a short name, or a family such as sonnet.",
+                "MODEL",
+                completes="model",
+            ),
+            Opt(
+                ("--command",),
+                "Only those of the session COMMAND-FEATURE.",
+                "COMMAND",
+                completes="command",
+            ),
+            Opt(("--task",), "Only those that worked on this task, such as T1.2.", "TASK"),
+            JSON,
+        ),
+        about=(
+            "With the task and what the turn was for in it: red wrote tests that fail, green the code that makes them"
+            " pass. 'show SESSION' shows the turns of one session, 'log' hands them to git log.",
+        ),
+        examples=(("git ai-session history auth-service --task T1.2", ""),),
+    ),
+    Verb(
+        "features",
+        "List the features",
+        "featuring:list_features",
+        WORKFLOW,
+        opts=(JSON,),
+        about=(
+            "Every feature that has a session of plan, implement, review or verify; the one in use in this worktree is"
+            " marked with a *. The sums are over all of its sessions, those of agents too.",
+        ),
+    ),
+    Verb(
+        "close",
+        "Mark sessions as completed",
+        "featuring:close",
+        WORKFLOW,
+        args=(_MARKED,),
+        opts=(JSON,),
+        about=(
+            "SESSION is a name or a pattern such as '*-auth-service'. Nothing is lost and nothing is locked: it says"
+            " that the work is done, in an event of the session. 'reopen' takes it back.",
+        ),
+        examples=(("git ai-session close '*-auth-service'", ""),),
+    ),
+    Verb(
+        "reopen",
+        "Take 'close' back",
+        "featuring:reopen",
+        WORKFLOW,
+        args=(_MARKED,),
+        opts=(JSON,),
     ),
     Verb(
         "record",

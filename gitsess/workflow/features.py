@@ -7,6 +7,7 @@ does there in the meantime counts for the feature as well.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from gitsess.content import Content
@@ -16,6 +17,7 @@ from gitsess.history import Session
 from gitsess.model import SessionName
 from gitsess.names import join, shown, split
 from gitsess.text import iso, one_line, well_formed
+from gitsess.values import Value
 from gitsess.workspace import Workspace
 
 COMMANDS = ("plan", "implement", "review", "verify")
@@ -106,6 +108,28 @@ def description(workspace: Workspace, found: tuple[Session, ...]) -> str:
         if item.facts.event == "started":
             return next(workspace.history.prompts([item.oid]), "").strip() or one_line(item.subject)
     return next((one_line(item.subject) for item in plan.counted()), "")
+
+
+class Marked(Value):
+    """Sessions by name, each with whether that changed something, and a line for everything that was passed over."""
+
+    sessions: tuple[tuple[SessionName, bool], ...]
+    warnings: tuple[str, ...]
+
+
+def mark_all(workspace: Workspace, patterns: Sequence[str], event: str) -> Marked:
+    """Marks sessions by names or patterns where they are not marked so; raises NotFound for what is none."""
+    found = workspace.accounts(patterns)
+    marked = []
+    for account in found.sessions:
+        if account.outline.newer:
+            continue
+        closed = account.outline.mark == "completed"
+        changes = closed != (event == "completed")
+        if changes:
+            mark(workspace, account.name, event)
+        marked.append((account.name, changes))
+    return Marked(sessions=tuple(marked), warnings=found.warnings)
 
 
 def mark(workspace: Workspace, session: SessionName, event: str) -> None:

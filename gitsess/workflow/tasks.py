@@ -103,7 +103,7 @@ def steps(workspace: Workspace, session: Session | None, task: str) -> list[Step
     items = items[pending[-1] + 1 :] if pending else items
     found = []
     for item, data in zip(items, workspace.history.files([item.oid for item in items], DATA), strict=True):
-        step = _step(data)
+        step = step_of(data)
         name, attempt, passed = step.get("name"), step.get("attempt"), step.get("passed")
         files = step.get("files")
         found.append(
@@ -120,7 +120,8 @@ def steps(workspace: Workspace, session: Session | None, task: str) -> list[Step
     return found
 
 
-def _step(data: bytes | None) -> JSONObject:
+def step_of(data: bytes | None) -> JSONObject:
+    """The step that a ``turn.json`` tells of, empty where it tells of none or cannot be read."""
     if data is None:
         return {}
     try:

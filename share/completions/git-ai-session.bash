@@ -122,6 +122,31 @@ __git_ai_session_complete ()
 				values=""
 				arguments="list,show,check text"
 				;;
+			status)
+				options="--all --json --help"
+				values=""
+				arguments="feature"
+				;;
+			history)
+				options="--limit --model --command --task --json --help"
+				values=" --limit:count -m:model --model:model --command:command --task:text"
+				arguments="feature"
+				;;
+			features)
+				options="--json --help"
+				values=""
+				arguments=""
+				;;
+			close)
+				options="--json --help"
+				values=""
+				arguments="session..."
+				;;
+			reopen)
+				options="--json --help"
+				values=""
+				arguments="session..."
+				;;
 			record)
 				options="--json --show-redactions --help"
 				values=""
@@ -213,7 +238,7 @@ __git_ai_session_complete ()
 			__git_ai_session_offer $options
 		fi
 	elif [[ -z $verb ]]; then
-		__git_ai_session_offer init run use start switch plan implement review verify escalate template record resume list show log stats export import clean scripts doctor drain demo completion
+		__git_ai_session_offer init run use start switch plan implement review verify escalate template status history features close reopen record resume list show log stats export import clean scripts doctor drain demo completion
 	else
 		for word in $arguments; do
 			kind=${word%"..."}

@@ -228,6 +228,35 @@ complete -c git-ai-session -n '__git_ai_session_verb template' -l json -d 'Print
 complete -c git-ai-session -n '__git_ai_session_verb template' -s h -l help -d 'Show this help'
 complete -c git-ai-session -n '__git_ai_session_at template 0' -a 'list show check' -d 'list | show | check'
 
+complete -c git-ai-session -n __git_ai_session_needs_verb -a status -d 'Show how far a feature is, what it took, and what came of it'
+complete -c git-ai-session -n '__git_ai_session_verb status' -l all -d 'A line for every feature'
+complete -c git-ai-session -n '__git_ai_session_verb status' -l json -d 'Print the same values as JSON'
+complete -c git-ai-session -n '__git_ai_session_verb status' -s h -l help -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at status 0' -a '(__git_ai_session_features)' -d 'feature'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a history -d 'List the turns of a feature, in all of its sessions, the newest first'
+complete -c git-ai-session -n '__git_ai_session_verb history' -l limit -x -d 'Only the newest so many'
+complete -c git-ai-session -n '__git_ai_session_verb history' -s m -l model -x -a 'opus sonnet haiku' -d 'Only those of this model: an id, a short name, or a family such as sonnet'
+complete -c git-ai-session -n '__git_ai_session_verb history' -l command -x -a '(__git_ai_session_commands)' -d 'Only those of the session COMMAND-FEATURE'
+complete -c git-ai-session -n '__git_ai_session_verb history' -l task -x -d 'Only those that worked on this task, such as T1.2'
+complete -c git-ai-session -n '__git_ai_session_verb history' -l json -d 'Print the same values as JSON'
+complete -c git-ai-session -n '__git_ai_session_verb history' -s h -l help -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at history 0 --limit -m --model --command --task' -a '(__git_ai_session_features)' -d 'feature'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a features -d 'List the features'
+complete -c git-ai-session -n '__git_ai_session_verb features' -l json -d 'Print the same values as JSON'
+complete -c git-ai-session -n '__git_ai_session_verb features' -s h -l help -d 'Show this help'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a close -d 'Mark sessions as completed'
+complete -c git-ai-session -n '__git_ai_session_verb close' -l json -d 'Print the same values as JSON'
+complete -c git-ai-session -n '__git_ai_session_verb close' -s h -l help -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at close +' -a '(__git_ai_session_names)' -d 'session'
+
+complete -c git-ai-session -n __git_ai_session_needs_verb -a reopen -d 'Take \'close\' back'
+complete -c git-ai-session -n '__git_ai_session_verb reopen' -l json -d 'Print the same values as JSON'
+complete -c git-ai-session -n '__git_ai_session_verb reopen' -s h -l help -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at reopen +' -a '(__git_ai_session_names)' -d 'session'
+
 complete -c git-ai-session -n __git_ai_session_needs_verb -a record -d 'Append turns given as JSON objects, one a line, on standard input'
 complete -c git-ai-session -n '__git_ai_session_verb record' -l json -d 'Print an object for every turn instead of its commit'
 complete -c git-ai-session -n '__git_ai_session_verb record' -l show-redactions -d 'Show what would be redacted, and stop: nothing is sent or recorded'
