@@ -504,6 +504,49 @@ VERBS = (
         ),
     ),
     Verb(
+        "todo",
+        "Show what is to be done, write it down, and see what it cost",
+        "todoing:todo",
+        WORKFLOW,
+        args=(
+            Arg("action", "list | add | done | report", required=False, choices=("list", "add", "done", "report")),
+            Arg("text", "TEXT | ID", required=False),
+        ),
+        opts=(
+            Opt(
+                ("--feature",),
+                "Only of this feature; for add, the feature that it is of.",
+                "FEATURE",
+                completes="feature",
+            ),
+            Opt(("--all",), "With list: what is done as well, and every turn with what it was expected to cost."),
+            Opt(
+                ("--since",),
+                "Only what changed at or after this: a date, 'yesterday', '2 weeks ago'.",
+                "WHEN",
+            ),
+            Opt(("--estimate",), "With add: what it is expected to cost, in US dollars.", "USD"),
+            JSON,
+        ),
+        about=(
+            "One view of the tasks of plans, of what you wrote down with add, of the lists that agents kept in captured"
+            " turns, and of the turns of run, plan, implement, review and verify: each of those is a todo with what it"
+            " was expected to cost, which its own commit closes with what it did. Without a word: list.",
+            "list shows what is open. Lists of agents count for 30 days; what is in a session that was closed with"
+            " 'close' is not open any more.",
+            "add writes TEXT down in the session todo-FEATURE: that of the feature in use, else todo-general. Turns"
+            " that are run with --task ID count for it. done ends it, by the beginning of its id; or a task of a"
+            " plan, such as T1.2.",
+            "report sums up what was done, what it was expected to cost and did, and which turns passed that by most.",
+        ),
+        examples=(
+            ("git ai-session todo", ""),
+            ("git ai-session todo add 'Ask Bea about the scopes' --estimate 0.50", ""),
+            ("git ai-session todo done 3f9a", ""),
+            ("git ai-session todo report --since '2 weeks ago'", ""),
+        ),
+    ),
+    Verb(
         "close",
         "Mark sessions as completed",
         "featuring:close",

@@ -265,7 +265,9 @@ def _line(workspace: Workspace, feature: str, found: tuple[Session, ...], in_use
         problem = str(error)
     rows = [report.row_of(session) for session in found]
     own = [row for row in rows if split(row.session.name)[0] in features.COMMANDS]
-    last_used = max((row.last_used for row in rows if row.last_used is not None), default=None)
+    # An event is no use; a session has nothing else to be dated by where it has no turn.
+    dated = [row for row in rows if row.session.outline.used is not None] or rows
+    last_used = max((row.last_used for row in dated if row.last_used is not None), default=None)
     made = None if standing is None else standing.plan
     return Line(
         feature=feature,

@@ -137,6 +137,11 @@ __git_ai_session_complete ()
 				values=""
 				arguments=""
 				;;
+			todo)
+				options="--feature --all --since --estimate --json --help"
+				values=" --feature:feature --since:text --estimate:text"
+				arguments="list,add,done,report text"
+				;;
 			close)
 				options="--json --help"
 				values=""
@@ -238,7 +243,7 @@ __git_ai_session_complete ()
 			__git_ai_session_offer $options
 		fi
 	elif [[ -z $verb ]]; then
-		__git_ai_session_offer init run use start switch plan implement review verify escalate template status history features close reopen record resume list show log stats export import clean scripts doctor drain demo completion
+		__git_ai_session_offer init run use start switch plan implement review verify escalate template status history features todo close reopen record resume list show log stats export import clean scripts doctor drain demo completion
 	else
 		for word in $arguments; do
 			kind=${word%"..."}

@@ -247,6 +247,15 @@ complete -c git-ai-session -n __git_ai_session_needs_verb -a features -d 'List t
 complete -c git-ai-session -n '__git_ai_session_verb features' -l json -d 'Print the same values as JSON'
 complete -c git-ai-session -n '__git_ai_session_verb features' -s h -l help -d 'Show this help'
 
+complete -c git-ai-session -n __git_ai_session_needs_verb -a todo -d 'Show what is to be done, write it down, and see what it cost'
+complete -c git-ai-session -n '__git_ai_session_verb todo' -l feature -x -a '(__git_ai_session_features)' -d 'Only of this feature; for add, the feature that it is of'
+complete -c git-ai-session -n '__git_ai_session_verb todo' -l all -d 'With list: what is done as well, and every turn with what it was expected to cost'
+complete -c git-ai-session -n '__git_ai_session_verb todo' -l since -x -d 'Only what changed at or after this: a date, \'yesterday\', \'2 weeks ago\''
+complete -c git-ai-session -n '__git_ai_session_verb todo' -l estimate -x -d 'With add: what it is expected to cost, in US dollars'
+complete -c git-ai-session -n '__git_ai_session_verb todo' -l json -d 'Print the same values as JSON'
+complete -c git-ai-session -n '__git_ai_session_verb todo' -s h -l help -d 'Show this help'
+complete -c git-ai-session -n '__git_ai_session_at todo 0 --feature --since --estimate' -a 'list add done report' -d 'list | add | done | report'
+
 complete -c git-ai-session -n __git_ai_session_needs_verb -a close -d 'Mark sessions as completed'
 complete -c git-ai-session -n '__git_ai_session_verb close' -l json -d 'Print the same values as JSON'
 complete -c git-ai-session -n '__git_ai_session_verb close' -s h -l help -d 'Show this help'
