@@ -423,7 +423,7 @@ def test_a_summary_of_anything(files: list[tuple[str, int | None, int | None]], 
 
 def shown(repo: Repo, rev: str = "HEAD") -> dict[str, str]:
     """Paths and letters of a commit."""
-    out = repo.git("show", "--format=", "--no-renames", "--name-status", "-z", rev)
+    out = repo.git("show", "--format=", "--no-renames", "--ignore-submodules=none", "--name-status", "-z", rev)
     tokens = out.rstrip("\0").split("\0")
     return dict(zip(tokens[1::2], tokens[::2], strict=True))
 
