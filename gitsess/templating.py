@@ -372,7 +372,7 @@ class Templates:
         if len(data) > MAX_BYTES:
             raise UsageError(f"{place} is larger than {MAX_BYTES >> 10} KiB")
         try:
-            text = data.decode("utf-8-sig")
+            text = data.decode()
         except UnicodeDecodeError:
             raise UsageError(f"{place} is not UTF-8") from None
         text = printable(text.replace("\r\n", "\n"))

@@ -66,12 +66,12 @@ def test_values_are_put_in_and_never_looked_at_again(place: Place) -> None:
 
 def test_a_part_is_kept_where_its_value_is_not_empty(place: Place) -> None:
     """With parts in parts, on their own lines and within a line; their lines leave nothing behind."""
-    inner = "  D{{#focus}} of {{focus}}{{/focus}}\n  {{#files}}\nF\n{{/files}}\n"
+    inner = "  D{{#focus}} of {{focus}}{{/focus}}\n  {{#files}}\nF\n{{/files}}\nE\n"
     text = f"a\n{{{{#diff}}}}\n{inner}{{{{/diff}}}}\nz{{{{#files}}}}!{{{{/files}}}}\n"
     assert place.fill(text) == "a\nz\n"
     assert place.fill(text, diff=" \n") == "a\nz\n"
-    assert place.fill(text, diff="x") == "a\n  D\nz\n"
-    assert place.fill(text, diff="x", focus="y", files="f") == "a\n  D of y\nF\nz!\n"
+    assert place.fill(text, diff="x") == "a\n  D\nE\nz\n"
+    assert place.fill(text, diff="x", focus="y", files="f") == "a\n  D of y\nF\nE\nz!\n"
     assert place.fill(text, files="f") == "a\nz!\n"
     assert place.fill("{{#diff}}{{#diff}}x{{/diff}}{{/diff}}y", diff="1") == "xy\n"
 
