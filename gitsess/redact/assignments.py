@@ -87,7 +87,7 @@ def _says_secret(found: Sequence[str], at: int, name: str) -> bool:
 
 # --- What assigns ------------------------------------------------------------------------------------------
 
-# Runs over the lower-cased text; it begins with the name's word, since nothing else in a text is as rare.
+# Matched against the lower-cased text; it begins with the name's word, since nothing else in a text is as rare.
 _ASSIGNMENT = lazy(
     r"""
 (?P<name>
@@ -114,13 +114,17 @@ _ASSIGNMENT = lazy(
 """,
     re.VERBOSE,
 )
+# The words that it begins with: finding these takes a tenth of the time that running it over a text does.
+_NAME_WORDS = ("pass", "pwd", "secret", "token", "credential", "key", "auth", "bearer", "identified by")
+_SHORT_NAME_WORDS = ("pat", "pw")
+_SHORT_NAME = lazy(r"p(?:at|w)(?![a-z])")
 _NAME_CHARACTERS = string.ascii_letters + string.digits + "_.$-"
 _NAME_BEGINNINGS = ("api ", "access ", "secret ", "private ", "auth ", "client ")
 
 
 def find(text: str) -> Iterator[Span]:
     """The spans of all values under secret-looking names, in order."""
-    for match in _ASSIGNMENT().finditer(_lower(text)):
+    for match in _assignments(_lower(text)):
         start = _name_start(text, match.start())
         shape = match.lastgroup or ""
         name = text[start : match.end("name")]
@@ -136,6 +140,23 @@ def find(text: str) -> Iterator[Span]:
             if found is not None:
                 skip, rule = found
                 yield Span(start=value.start + skip, end=_whole_end(text, value), rule=rule)
+
+
+def _assignments(lower: str) -> Iterator[re.Match[str]]:
+    """What running the expression over a lower-cased text finds."""
+    starts: list[int] = []
+    for word in _NAME_WORDS:
+        at = lower.find(word)
+        while at >= 0:
+            starts.append(at)
+            at = lower.find(word, at + 1)
+    if any(word in lower for word in _SHORT_NAME_WORDS):
+        starts += (match.start() for match in _SHORT_NAME().finditer(lower))
+    end = 0
+    for at in sorted(starts):
+        if at >= end and (match := _ASSIGNMENT().match(lower, at)) is not None:
+            yield match
+            end = match.end()
 
 
 def _lower(text: str) -> str:

@@ -2,6 +2,9 @@
 
 Each pattern is anchored at a literal, and is compiled and run only where that occurs. Patterns take linear time:
 runs are possessive or bounded, and no match can start inside a run that another start has read in vain.
+
+Looking for every literal takes much longer than parsing or deflating a text does. Most formats have a long run of the
+letters that tokens are made of: what is around such runs is looked at first, which is little of an ordinary text.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from gitsess.redact.spans import Span
 from gitsess.redact.values import is_filler, is_random, is_real_password, is_reference, strength
@@ -276,9 +280,80 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern)
 
 
+# --- Where to look -----------------------------------------------------------------------------------------
+
+_RUN = b"a" * 20
+_BEFORE = 16
+"""Characters before a run among which its literal begins, where it does not begin in the run."""
+_AS_RUNS = bytes(ord("a") if re.fullmatch(_U, chr(byte)) else ord(" ") for byte in range(256))
+
+# The literals whose format may do without such a run, for it is short or has other characters in it …
+_WITHOUT_RUN = frozenset(
+    "AccountKey= SharedAccessKey= sig= xoxb- xoxp- xoxa- xoxr- xoxs- xoxc- xoxd- xoxe- xoxe.xoxp- xoxe.xoxb-"
+    " hooks.slack.com/ whsec_ SG. glc_ ATATT3 ATCTT3 sntrys_ pscale_tkn_ pscale_pw_ pscale_oauth_".split()
+)
+# … what several of them have in common, and the shapes that have one.
+_SHARED = ("Key=", "xox", "pscale_")
+_SHAPED_WITH_RUN = frozenset((":AA", ".", "AC", ".atlasv1."))
+# What a literal that is too short by itself goes on with; a Discord token's third part is a run behind its second.
+_TOO_SHORT = {"SK": "SK[0-9a-f]{4}", "AC": "AC[0-9a-f]{4}", ".": rf"\.{_U}{{6}}\."}
+
+
+class _Plan(NamedTuple):
+    """Which formats to try where, by their places among all: those of each literal that is looked for everywhere, and
+    those whose literal stands in a run or before it, all in one pattern."""
+
+    everywhere: tuple[tuple[str, tuple[int, ...]], ...]
+    urls: tuple[int, ...]
+    around: re.Pattern[str]
+    runs: tuple[int, ...]
+
+
+@functools.cache
+def _plan() -> _Plan:
+    shaped = {literal for _, literal, _, _ in (*_SHAPED, *_PLACED)} - _SHAPED_WITH_RUN
+    everywhere: dict[str, list[int]] = {}
+    runs: dict[str, list[int]] = {}
+    for number, form in enumerate(_formats()):
+        if form.literal in shaped or form.literal in _WITHOUT_RUN:
+            shortest = next((one for one in _SHARED if one in form.literal), form.literal)
+            everywhere.setdefault(shortest, []).append(number)
+        else:
+            runs.setdefault(_TOO_SHORT.get(form.literal, re.escape(form.literal)), []).append(number)
+    urls = tuple(everywhere.pop("@"))
+    return _Plan(
+        everywhere=tuple((literal, tuple(numbers)) for literal, numbers in everywhere.items()),
+        urls=urls,
+        around=re.compile("|".join(runs)),
+        runs=tuple(number for numbers in runs.values() for number in numbers),
+    )
+
+
+def _possible(text: str) -> list[int]:
+    """The places of the formats that may be in a text, ascending; all others are not in it."""
+    plan = _plan()
+    found: list[int] = []
+    for literal, numbers in plan.everywhere:
+        if literal in text:
+            found += numbers
+    if "@" in text and (":/" in text or ":\\" in text):
+        found += plan.urls
+    runs = text.encode("ascii", "replace").translate(_AS_RUNS)
+    at = runs.find(_RUN)
+    while at >= 0:
+        end = runs.find(b" ", at)
+        end = len(runs) if end < 0 else end
+        if plan.around.search(text, max(0, at - _BEFORE), end):
+            found += plan.runs
+            break
+        at = runs.find(_RUN, end)
+    return sorted(found)
+
+
 def find(text: str) -> Iterator[Span]:
     """The spans of all formats, those that say most first; they may overlap."""
-    for form in _formats():
+    for number in _possible(text):
+        form = _formats()[number]
         if form.literal not in text:
             continue
         for match in _compiled(form.pattern).finditer(text):
