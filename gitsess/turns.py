@@ -277,6 +277,9 @@ def redacted(turn: Turn, redactor: Redactor) -> Turn:
     def clean_value(value: JSON) -> JSON:
         return redactor.value(_well_formed(value))
 
+    def clean_values(values: tuple[JSONObject, ...]) -> tuple[JSONObject, ...]:
+        return values if redactor.leaves(values) else tuple(clean_value(value) for value in values)
+
     return replace(
         turn,
         prompt=redactor.text(well_formed(turn.prompt)),
@@ -287,8 +290,8 @@ def redacted(turn: Turn, redactor: Redactor) -> Turn:
         worktree=None if turn.worktree is None else well_formed(turn.worktree),
         model=well_formed(turn.model),
         agent=well_formed(turn.agent),
-        messages=None if turn.messages is None else tuple(clean_value(m) for m in turn.messages),
-        native={path: tuple(clean_value(entry) for entry in entries) for path, entries in turn.native.items()},
+        messages=None if turn.messages is None else clean_values(turn.messages),
+        native={path: clean_values(entries) for path, entries in turn.native.items()},
         documents={name: redactor.text(well_formed(text)) for name, text in turn.documents.items()},
         step=None if turn.step is None else clean_value(turn.step),
         requests=tuple(_well_formed(r) for r in turn.requests),

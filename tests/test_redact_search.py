@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitsess.redact import Span, assignments, formats, spans
+from gitsess.redact import Redactor, Span, assignments, formats, spans
 from tests import corpus
+from tests.corpus import Filler
 
 _CASES = [case.text for part in (corpus.written_secrets, corpus.generated_secrets) for case in part()]
 _LOOKALIKES = [text for part in (corpus.written_lookalikes, corpus.generated_lookalikes) for _, text in part()]
 CORPUS = [*_CASES, *_LOOKALIKES, *(line for text in _LOOKALIKES for line in text.splitlines())]
+made = Filler(11).fill
+VALUE = made("{{alnum:24}}")
 GLUE = st.sampled_from(["", " ", "\n", "\\n", "_", "-", "%0A", "\x1b[31m", "x", "é", "K", '"', "='", ".", "/"])
 WRAPPED = st.builds(
     "{}{}\n{}".format, st.sampled_from(["", "x ", "é"]), st.integers(54, 58).map(lambda n: "a" * n), GLUE
@@ -98,3 +104,75 @@ def test_joints_are_found_as_by_running_over_the_text(text: str) -> None:
         joints.append((start, end))
     assert spans.continued(text) == joints
     assert spans.wrapped(text) == [match.span() for match in spans._WRAPPED().finditer(text)]
+
+
+KEYS = st.sampled_from(
+    ["text", "value", "name", "type", "password", "api_key", "tokens", "signature", "data", "encrypted_content", "key"]
+)
+LEAVES = st.one_of(
+    st.sampled_from(["DB_PASSWORD", "thinking", "base64", "Read", "hello", "\ud83d", "é", "password", "a\0b", ""]),
+    st.text(max_size=20),
+    pieces(),
+    st.sampled_from(CORPUS),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.none(),
+    st.booleans(),
+    st.decimals(allow_nan=False, allow_infinity=False, places=2),
+)
+VALUES = st.recursive(
+    LEAVES, lambda below: st.lists(below, max_size=3) | st.dictionaries(KEYS | pieces() | st.text(), below, max_size=3)
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(values=st.lists(VALUES, min_size=1, max_size=4), seen=st.lists(VALUES, max_size=2))
+def test_what_is_plainly_left_is_left(values: list[Any], seen: list[Any]) -> None:
+    """Values that are passed over together are those of which nothing would change, one by one and looked at whole."""
+    redactor = Redactor(environment={"MY_TOKEN": VALUE})
+    redactor.leaves(seen)
+    if redactor.leaves(values):
+        assert [Redactor().value(value) for value in values] == values
+        json.dumps(values, ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        made("ghp_{{alnum:36}}"),
+        {"a": [1, made("ghp_{{alnum:36}}")]},
+        {made("ghp_{{alnum:36}}"): 1},
+        {"password": made("{{alnum:20}}")},
+        {"password": {"value": made("{{alnum:20}}")}},
+        {"name": "DB_PASSWORD", "value": made("{{alnum:20}}")},
+        "x" * 300 + " password=" + made("{{alnum:20}}"),
+        f'connect("{VALUE[:9]}" + "{VALUE[9:]}")',
+        f"see {VALUE}",
+        "\ud83d",
+        {"signature": "\ud83d"},
+        {"type": "thinking", "thinking": "\ud83d"},
+        Decimal("1.5"),
+    ],
+)
+def test_what_would_change_is_not_plainly_left(value: Any) -> None:
+    """A secret, whichever way it is told, a text without a UTF-8 form, and what is no JSON: once and again."""
+    redactor = Redactor(environment={"MY_TOKEN": VALUE})
+    assert not redactor.leaves(["hello", value])
+    assert not redactor.leaves([value])
+
+
+def test_the_entries_of_agents_are_plainly_left() -> None:
+    """Counts of tokens, names of tools and thinking are nothing unusual, or every turn would be looked at whole."""
+    entry = {
+        "type": "assistant",
+        "message": {
+            "usage": {"input_tokens": 3, "output_tokens": 4, "service_tier": None},
+            "content": [
+                {"type": "thinking", "thinking": made("ghp_{{alnum:36}}"), "signature": made("{{alnum:200}}")},
+                {"type": "tool_use", "name": "Read", "input": {"file_path": "src/token.py", "text": "a key to it"}},
+            ],
+        },
+    }
+    redactor = Redactor()
+    assert redactor.leaves([entry])
+    assert redactor.value(entry) == entry

@@ -142,6 +142,12 @@ def find(text: str) -> Iterator[Span]:
                 yield Span(start=value.start + skip, end=_whole_end(text, value), rule=rule)
 
 
+def possible(text: str) -> bool:
+    """Whether a name's word is in a text; of texts with null characters between, whether one is in any of them."""
+    lower = _lower(text)
+    return any(word in lower for word in _NAME_WORDS) or _SHORT_NAME().search(lower) is not None
+
+
 def _assignments(lower: str) -> Iterator[re.Match[str]]:
     """What running the expression over a lower-cased text finds."""
     starts: list[int] = []

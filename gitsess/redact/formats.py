@@ -350,6 +350,11 @@ def _possible(text: str) -> list[int]:
     return sorted(found)
 
 
+def possible(text: str) -> bool:
+    """Whether a format may be in a text; of texts with null characters between, whether one may be in any of them."""
+    return bool(_possible(text))
+
+
 def find(text: str) -> Iterator[Span]:
     """The spans of all formats, those that say most first; they may overlap."""
     for number in _possible(text):

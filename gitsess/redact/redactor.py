@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
 from gitsess.model import JSON
 from gitsess.redact import assignments, formats
 from gitsess.redact.known import custom_rule, secret_variables
+from gitsess.redact.lazy import lazy
 from gitsess.redact.spans import (
     Span,
     before_replacing,
@@ -25,12 +26,17 @@ from gitsess.redact.spans import (
 
 _KEPT_TYPES = frozenset(("thinking", "redacted_thinking", "base64"))
 _KEPT_KEYS = frozenset(("signature", "encrypted_content"))
+_PLAIN_TYPES = frozenset((int, float, bool, type(None)))
+_SURROGATE = lazy("[\ud800-\udfff]")
 # In {"name": "DB_PASSWORD", "value": "…"} and {"password": {"value": "…"}} the name stands elsewhere.
 _NAMING_KEYS = ("name", "Name", "key", "Key")
 _NAMED_KEYS = frozenset(("value", "Value", "default", "text", "_text", "$t", "S"))
 
-# How many texts in which nothing was found are remembered, and how long they may be.
-_REMEMBERED, _REMEMBERED_LENGTH = 512, 4096
+# How many texts in which nothing was found are remembered, how many characters they have together, and one may have.
+_REMEMBERED, _REMEMBERED_SIZE, _REMEMBERED_LENGTH = 4096, 1 << 22, 1 << 16
+_REMEMBERED_KEYS = 4096
+# Texts up to this length are looked at together: to begin anew for each takes longer than to look at it.
+_SHORT = 256
 
 # Replacing can uncover more, since a marker ends a word where none ended before. Texts of which each replacement
 # uncovers another would take a round each: what is found late is widened to its word, line, and the whole text.
@@ -53,7 +59,11 @@ class Redactor:
         self.counts: collections.Counter[str] = collections.Counter()
         self._custom = [custom_rule(source) for source in patterns]
         self._variables = list(secret_variables(environment or {}))
-        self._clean: set[tuple[str, str | None]] = set()
+        # Texts in which nothing is found; with the name that they stand under, where that was judged.
+        self._clean: set[str | tuple[str, str]] = set()
+        self._clean_length = 0
+        # Keys in which nothing is found, and whether they say that their value is a secret.
+        self._quiet: dict[str, bool] = {}
 
     def spans(self, text: str) -> list[Span]:
         """What to replace in a text: spans that do not overlap, ascending."""
@@ -96,6 +106,29 @@ class Redactor:
                 into[slot] = node
         return root[0]
 
+    def leaves(self, values: Sequence[JSON]) -> bool:
+        """Whether it is plain that ``value`` leaves all of these as they are, and that all text in them has a UTF-8 form.
+
+        Most of what agents keep is so, and this takes a fraction of the time that looking at each string does. Where it
+        is not plain there need be nothing to redact.
+        """
+        leaves = _Leaves(self._quiet, self._clean)
+        if not all(map(leaves.gather, values)):
+            return False
+        short = "\0".join(text for text in leaves.texts if len(text) <= _SHORT)
+        long = [text for text in leaves.texts if len(text) > _SHORT]
+        if not all(map(_has_utf8, (short, *long, *leaves.kept))):
+            return False
+        suspects = long if not self._may_hold(short) else leaves.texts
+        if any(self._search(text, None) for text in suspects):
+            return False
+        for text in leaves.texts:
+            self._remember(text)
+        if len(self._quiet) > _REMEMBERED_KEYS:
+            self._quiet.clear()
+        self._quiet.update((key, telling) for key, telling in leaves.keys.items() if len(key) <= _SHORT)
+        return True
+
     def preview(self, text: str, *, context: int = 20) -> list[tuple[str, str, str]]:
         """What would be redacted, to be shown: (rule, what was found, where), in the text's order.
 
@@ -124,17 +157,24 @@ class Redactor:
 
     def _redacted(self, text: str, name: str | None) -> str:
         # Keys and ids, a prompt that its message repeats: most of what a turn holds was looked at just before.
-        if (text, name) in self._clean:
+        known = text if name is None else (text, name)
+        if known in self._clean:
             return text
         spans = self._spans(text, name)
         if not spans:
-            if len(text) <= _REMEMBERED_LENGTH:
-                if len(self._clean) >= _REMEMBERED:
-                    self._clean.clear()
-                self._clean.add((text, name))
+            self._remember(known)
             return text
         self.counts.update(span.rule for span in spans)
         return replace(text, spans)
+
+    def _remember(self, known: str | tuple[str, str]) -> None:
+        length = len(known if isinstance(known, str) else known[0])
+        if length <= _REMEMBERED_LENGTH:
+            self._clean_length += length
+            if len(self._clean) >= _REMEMBERED or self._clean_length > _REMEMBERED_SIZE:
+                self._clean.clear()
+                self._clean_length = length
+            self._clean.add(known)
 
     def _spans(self, text: str, name: str | None) -> list[Span]:
         spans = more = self._search(text, name)
@@ -166,6 +206,16 @@ class Redactor:
             found.append(Span(start=judged[0], end=len(text), rule=judged[1]))
         return settle(found, markers(text)) if found else found
 
+    def _may_hold(self, text: str) -> bool:
+        """Whether something may be found in one of the texts that stand in ``text`` with null characters between."""
+        return (
+            bool(self._custom)
+            or any(value in text for _, value in self._variables)
+            or formats.possible(text)
+            or assignments.possible(text)
+            or bool(continued(text) or wrapped(text))
+        )
+
     def _find(self, text: str) -> Iterator[Span]:
         """The spans by every rule, those with the most telling names first; they may overlap."""
         for rule, pattern in self._custom:
@@ -177,6 +227,63 @@ class Redactor:
                 at = text.find(value, at + len(value))
         yield from formats.find(text)
         yield from assignments.find(text)
+
+
+class _Leaves:
+    """The strings of values, as far as they are to be looked at: ``texts`` and ``keys`` that are new, and what is
+    ``kept`` without a look."""
+
+    def __init__(self, quiet: Mapping[str, bool], clean: Container[object]) -> None:
+        self._quiet, self._clean = quiet, clean
+        self.texts: dict[str, None] = {}
+        self.keys: dict[str, bool] = {}
+        self.kept: list[str] = []
+
+    def gather(self, value: JSON) -> bool:
+        """Adds those of ``value``; False where the name that one stands under matters, or something is unusual."""
+        quiet, clean, texts = self._quiet, self._clean, self.texts
+        waiting: list[Any] = [value]
+        while waiting:
+            node = waiting.pop()
+            kind = type(node)
+            if kind is str:
+                if node not in clean:
+                    texts[node] = None
+            elif kind is list:
+                waiting += node
+            elif kind is dict:
+                is_kept = _is_kept(node)
+                if not is_kept and not _NAMED_KEYS.isdisjoint(node) and _is_named(node):
+                    return False
+                for key, child in node.items():
+                    kind = type(child)
+                    telling = quiet.get(key)
+                    if telling is None:
+                        telling = self.keys[key] = assignments.kind_of(key) is not None
+                        texts[key] = None
+                    if kind in _PLAIN_TYPES:
+                        continue
+                    if is_kept or key in _KEPT_KEYS:
+                        if kind is not str:
+                            return False
+                        self.kept.append(child)
+                    elif telling:
+                        return False
+                    elif kind is not str:
+                        waiting.append(child)
+                    elif child not in clean:
+                        texts[child] = None
+            elif kind not in _PLAIN_TYPES:
+                return False
+        return True
+
+
+def _is_named(node: Mapping[str, JSON]) -> bool:
+    return any(isinstance(name := node.get(key), str) and assignments.kind_of(name) for key in _NAMING_KEYS)
+
+
+def _has_utf8(text: str) -> bool:
+    return text.isascii() or _SURROGATE().search(text) is None
 
 
 def _is_kept(node: Mapping[str, JSON]) -> bool:
