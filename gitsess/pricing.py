@@ -87,7 +87,18 @@ def tier_of(model: str, usage: TokenUsage, *, at: datetime | None = None, cache_
     The number is the threshold its prompt passed, in tokens. Arguments as in ``price``; ``standard`` where
     the price is not known.
     """
-    quote = _quote(model, usage, at, cache_dir)
+    return _tier(_quote(model, usage, at, cache_dir))
+
+
+def quote(
+    model: str, usage: TokenUsage, *, at: datetime | None = None, cache_dir: Path | None = None
+) -> tuple[Decimal | None, str]:
+    """``price`` and ``tier_of`` in one, for whoever needs both of thousands of requests."""
+    found = _quote(model, usage, at, cache_dir)
+    return None if found is None else found.cost_usd, _tier(found)
+
+
+def _tier(quote: _Quote | None) -> str:
     start = None if quote is None else quote.tier_start
     if start is None:
         return STANDARD_TIER

@@ -299,9 +299,9 @@ def redacted(turn: Turn, redactor: Redactor) -> Turn:
     )
 
 
-def draft_of(turn: Turn, *, committer: Person, price: Pricer) -> Draft:
-    """The commit to append for a redacted turn."""
-    metrics = metrics_of(turn, price)
+def draft_of(turn: Turn, *, committer: Person, price: Pricer, metrics: Metrics | None = None) -> Draft:
+    """The commit to append for a redacted turn; ``metrics`` where they are known already, as ``metrics_of`` it."""
+    metrics = metrics_of(turn, price) if metrics is None else metrics
     facts = Facts(
         kind=turn.kind,
         turn_id=turn.turn_id,

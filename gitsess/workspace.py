@@ -221,8 +221,7 @@ class Workspace:
 
         cache = self.around.cache_home
         folder = None if cache is None else Path(cache, "gitsess")
-        cost = pricing.price(model, usage, at=at, cache_dir=folder) if model else None
-        return cost, "standard" if cost is None else pricing.tier_of(model, usage, at=at, cache_dir=folder)
+        return pricing.quote(model, usage, at=at, cache_dir=folder) if model else (None, pricing.STANDARD_TIER)
 
     def situated(self, turn: Turn) -> Turn:
         """``turn`` with HEAD, branch and worktree as they are now."""

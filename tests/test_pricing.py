@@ -27,7 +27,7 @@ from gitsess import pricing
 from gitsess.errors import FormatError
 from gitsess.model import TokenUsage
 from gitsess.money import format_usd, parse_usd
-from gitsess.pricing import price, tier_of
+from gitsess.pricing import price, quote, tier_of
 
 ROOT = Path(__file__).parent.parent
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -565,6 +565,7 @@ def test_the_tier_is_that_of_the_whole_prompt(model: str, prompt_tokens: int, ti
     """Cached tokens count towards the threshold as uncached ones do."""
     cached = TokenUsage(cache_read_tokens=prompt_tokens - 7, cache_write_tokens=7)
     assert tier_of(model, TokenUsage(input_tokens=prompt_tokens), at=NOW) == tier
+    assert quote(model, cached, at=NOW) == (price(model, cached, at=NOW), tier)
     assert tier_of(model, cached, at=NOW) == tier
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from gitsess import names, turns
 from gitsess.agents.captured import Captured
 from gitsess.capture.place import Places
+from gitsess.commit import Metrics
 from gitsess.draft import Draft
 from gitsess.errors import FormatError
 from gitsess.model import Oid, SessionName
@@ -58,11 +59,14 @@ class Bulk:
         self.problems: list[str] = []
         """A line for each turn that no commit can be made of."""
 
-    def add(self, command: str, captured: Captured) -> None:
-        """Takes a turn: redacts it and writes its files."""
-        turn = turns.redacted(captured.turn, self.workspace.redactor)
+    def add(self, command: str, captured: Captured, metrics: Metrics) -> None:
+        """Takes a turn, and what it took: redacts it and writes its files."""
+        given = captured.turn
+        turn = turns.redacted(given, self.workspace.redactor)
+        # Pricing each request takes longer than seeing that redaction changed none of what is priced.
+        known = metrics if (turn.model, turn.requests) == (given.model, given.requests) else None
         try:
-            draft = self._draft(turn)
+            draft = self._draft(turn, known)
         except FormatError as error:
             self.problems.append(f"a turn of {turn.conversation}: {error}")
             return
@@ -73,15 +77,15 @@ class Bulk:
         )
         self._kept.setdefault(self._places.session(command, turn.branch), []).append(kept)
 
-    def _draft(self, turn: Turn) -> Draft:
-        workspace = self.workspace
+    def _draft(self, turn: Turn, metrics: Metrics | None) -> Draft:
+        committer, price = self.workspace.committer, self.workspace.price
         try:
-            return turns.draft_of(turn, committer=workspace.committer, price=workspace.price)
+            return turns.draft_of(turn, committer=committer, price=price, metrics=metrics)
         except FormatError:
             if not turn.native:
                 raise
             # What was asked and answered, and what it cost, is kept without the rest.
-            return turns.draft_of(replace(turn, native={}), committer=workspace.committer, price=workspace.price)
+            return turns.draft_of(replace(turn, native={}), committer=committer, price=price, metrics=metrics)
 
     def finish(self) -> list[Landed]:
         """Writes the commits, hands everything to git and moves the refs, all or none; what came where.

@@ -19,6 +19,7 @@ from gitsess import agents, metadata, turns
 from gitsess.agents.captured import START, Captured, Reader, Transcript
 from gitsess.capture import events
 from gitsess.capture.bulk import Bulk, Landed, turn_ids
+from gitsess.commit import Metrics
 from gitsess.errors import FormatError, GitsessError
 from gitsess.gitcli import repository_of
 from gitsess.money import plus
@@ -196,7 +197,7 @@ class _Group(ExitStack):
             return
         known.add(captured.turn.turn_id)
         try:
-            self._charge(workspace, captured)
+            metrics = self._charge(workspace, captured)
         except FormatError as error:
             self._done.problems.append(f"a turn of {captured.turn.conversation} is left out: {error}")
             return
@@ -207,9 +208,9 @@ class _Group(ExitStack):
             self._bulks[place] = Bulk(workspace, self.enter_context(holding(workspace.git)))
             self.callback(self._bulks[place].close)
         turn = replace(captured.turn, worktree=workspace.repository.worktree)
-        self._bulks[place].add(command, captured.replace(turn=turn))
+        self._bulks[place].add(command, captured.replace(turn=turn), metrics)
 
-    def _charge(self, workspace: Workspace, captured: Captured) -> None:
+    def _charge(self, workspace: Workspace, captured: Captured) -> Metrics:
         metrics = turns.metrics_of(captured.turn, workspace.price)
         place = metadata.repository_text(workspace.repository.common_dir)
         bill = self._done.bills.setdefault((place, f"{captured.turn.ended_at:%Y-%m}"), Bill())
@@ -219,6 +220,7 @@ class _Group(ExitStack):
             bill.unpriced_turns += 1
         else:
             bill.cost_usd = plus(bill.cost_usd, metrics.cost_usd)
+        return metrics
 
     def finish(self) -> None:
         """Writes what came, a repository at a time."""
