@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal, InvalidOperation
-from typing import Any, NoReturn
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from gitsess.errors import FormatError
 from gitsess.model import JSON
+
+if TYPE_CHECKING:
+    from json import JSONDecoder, JSONEncoder
 
 MAX_BYTES = 64 * 1024 * 1024
 MAX_DEPTH = 100
@@ -22,36 +26,50 @@ def loads(data: bytes | str, *, what: str, exact: bool = False) -> JSON:
     Infinity, duplicate keys, nesting past 100, numbers of thousands of digits and texts over 64 MiB.
     ``exact`` decodes fractions to Decimal, for money.
     """
-    # Imported where it is used: what only looks at commits starts without it.
-    import json
-
     if len(data) > MAX_BYTES:
         raise FormatError(f"{what} is larger than 64 MiB")
     try:
         text = data if isinstance(data, str) else data.decode()
-        value = json.loads(
-            text,
-            object_pairs_hook=_unique,
-            parse_constant=_no_constant,
-            parse_float=_exact if exact else _fraction,
-        )
-        _check_depth(value)
+        value = _decoder(exact).decode(text)
+        # It is nested no deeper than it has brackets.
+        if text.count("{") + text.count("[") >= MAX_DEPTH:
+            _check_depth(value)
     except UnicodeDecodeError:
         raise FormatError(f"{what} is not UTF-8") from None
     except RecursionError:
         raise FormatError(f"{what} is nested too deeply") from None
-    except json.JSONDecodeError as error:
-        raise FormatError(f"{what} is no JSON: {error.msg} at character {error.pos + 1}") from None
     except ValueError as error:
+        from json import JSONDecodeError
+
+        if isinstance(error, JSONDecodeError):
+            raise FormatError(f"{what} is no JSON: {error.msg} at character {error.pos + 1}") from None
         raise FormatError(f"{what} is no JSON: {str(error).partition(';')[0]}") from None
     return value
 
 
 def dumps(value: JSON) -> str:
     """Compact JSON, keys in the order received, text as it is; NaN raises ValueError."""
-    import json
+    return _encoder().encode(value)
 
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+# Made once, for a line of a transcript takes little longer than making them; and json is imported where it is used:
+# what only looks at commits starts without it.
+
+
+@cache
+def _decoder(exact: bool) -> JSONDecoder:
+    from json import JSONDecoder
+
+    return JSONDecoder(
+        object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_exact if exact else _fraction
+    )
+
+
+@cache
+def _encoder() -> JSONEncoder:
+    from json import JSONEncoder
+
+    return JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

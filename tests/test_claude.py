@@ -530,6 +530,20 @@ def test_junk_between_the_lines_costs_no_turn(data: st.DataObject, tmp_path: Pat
     assert known(read(path)) == known(read(FIXTURES / name))
 
 
+@pytest.mark.parametrize("name", TRANSCRIPTS)
+def test_what_a_line_says_does_not_hang_on_the_order_of_its_keys(name: str, tmp_path: Path) -> None:
+    """Lines that name their type last are all parsed, and come to the same turns as where most are not."""
+    path = copied(name, tmp_path / "x")
+    entries = [json.loads(line) for line in path.read_bytes().splitlines()]
+    for entry in entries:
+        entry["type"] = entry.pop("type")
+    assert not any(claude._UNREAD.match(json.dumps(entry).encode()) for entry in entries)
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    for found, wanted in zip(read(path), read(FIXTURES / name), strict=True):
+        assert (found.turn, found.cwd, found.parent) == (wanted.turn, wanted.cwd, wanted.parent)
+        assert found.position.carry["seen"] == wanted.position.carry["seen"]
+
+
 @given(data=st.data())
 @nothing_shared
 def test_lines_that_are_repeated_count_once(data: st.DataObject, tmp_path: Path) -> None:

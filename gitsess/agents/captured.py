@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -130,11 +131,12 @@ class Line(Value):
     end: int
 
 
-def lines(path: Path, offset: int) -> Iterator[Line]:
+def lines(path: Path, offset: int, *, unread: re.Pattern[bytes] | None = None) -> Iterator[Line]:
     """The JSON objects of a transcript from a byte offset on; a last line without its end is left for later.
 
-    What is no object, too long, or hostile is passed over. Links are not followed, and pipes not waited for. Raises
-    NotFound where the file is gone, StoreError where it cannot be read.
+    Lines that begin with ``unread`` are not parsed, and come as objects without anything in them. What is no object,
+    too long, or hostile is passed over. Links are not followed, and pipes not waited for. Raises NotFound where the
+    file is gone, StoreError where it cannot be read.
     """
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -149,10 +151,10 @@ def lines(path: Path, offset: int) -> Iterator[Line]:
         # A file that is shorter than it was is another one.
         place = offset if offset <= found.st_size else 0
         stream.seek(place)
-        yield from _lines(stream, place)
+        yield from _lines(stream, place, unread)
 
 
-def _lines(stream: IO[bytes], place: int) -> Iterator[Line]:
+def _lines(stream: IO[bytes], place: int, unread: re.Pattern[bytes] | None) -> Iterator[Line]:
     while raw := stream.readline(MAX_LINE + 1):
         begin, place = place, place + len(raw)
         if not raw.endswith(b"\n"):
@@ -161,6 +163,9 @@ def _lines(stream: IO[bytes], place: int) -> Iterator[Line]:
             while raw and not raw.endswith(b"\n"):
                 raw = stream.readline(1 << 20)
                 place += len(raw)
+            continue
+        if unread is not None and unread.match(raw):
+            yield Line(value={}, begin=begin, end=place)
             continue
         try:
             value = strictjson.loads(raw, what="a line")

@@ -72,6 +72,11 @@ _MARK = 256
 """Bytes before a position by which a file is known again."""
 _LOOKED_AT = 50
 """Lines among which the folder of a conversation is looked for."""
+# Requests, snapshots and the like are three quarters of a transcript. Nothing is read of them but that they are such,
+# which stands at their beginning.
+_UNREAD = re.compile(
+    rb'\{"type": ?"(?!(?:user|assistant|system|attachment|queue-operation|cost-state)")[a-z-]{1,40}"[,}]'
+)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -84,7 +89,7 @@ def read(path: Path, position: Position = START, *, closed: bool) -> Iterator[Ca
     if position.offset and position.carry.get("mark") != _mark(path, position.offset):
         position = START
     reader = _Reader(path, position)
-    for line in lines(path, position.offset):
+    for line in lines(path, position.offset, unread=_UNREAD):
         captured = reader.take(line)
         if captured is not None:
             yield captured
@@ -113,7 +118,7 @@ def reported(path: Path) -> Reported | None:
     counting from its parent's."""
     last: JSONObject = {}
     reader = _Reader(path, START)
-    for line in lines(path, 0):
+    for line in lines(path, 0, unread=_UNREAD):
         reader.take(line)
         if line.value.get("type") == "cost-state":
             last = line.value
