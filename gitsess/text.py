@@ -56,18 +56,22 @@ def clip(text: str, columns: int, *, words: bool = False) -> str:
     """At most ``columns`` columns of ``text``, with ``…`` where it was cut; at a word's end if ``words``."""
     if width(text) <= columns:
         return text
-    taken, used = [], 0
-    for char in text:
-        used += _char_width(char)
-        if used > columns - 1:
-            break
-        taken.append(char)
-    cut = "".join(taken)
+    cut = text[: max(0, columns - 1)] if text.isascii() else _beginning(text, columns - 1)
     if words:
         head, space, _ = cut.rpartition(" ")
         if space and len(head) > len(cut) // 2:
             cut = head
     return cut.rstrip() + "…"
+
+
+def _beginning(text: str, columns: int) -> str:
+    taken, used = [], 0
+    for char in text:
+        used += _char_width(char)
+        if used > columns:
+            break
+        taken.append(char)
+    return "".join(taken)
 
 
 def pad(text: str, columns: int, *, right: bool = False) -> str:

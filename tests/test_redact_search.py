@@ -69,14 +69,14 @@ def test_formats_are_found_as_everywhere_in_the_corpus() -> None:
         assert list(formats.find(text)) == list(everywhere(text))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=pieces())
 def test_formats_are_found_as_everywhere_in_pieces(text: str) -> None:
     """The same where secrets are cut, glued to words, and beside others."""
     assert list(formats.find(text)) == list(everywhere(text))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(text=st.one_of(pieces(), st.sampled_from(CORPUS)))
 def test_assignments_are_matched_as_by_running_over_the_text(text: str) -> None:
     """The same matches from the places of the words as from every place."""
@@ -85,7 +85,7 @@ def test_assignments_are_matched_as_by_running_over_the_text(text: str) -> None:
     assert found == [match.regs for match in assignments._ASSIGNMENT().finditer(lower)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     text=st.one_of(
         pieces(),
@@ -125,7 +125,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(values=st.lists(VALUES, min_size=1, max_size=4), seen=st.lists(VALUES, max_size=2))
 def test_what_is_plainly_left_is_left(values: list[Any], seen: list[Any]) -> None:
     """Values that are passed over together are those of which nothing would change, one by one and looked at whole."""

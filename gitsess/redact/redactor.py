@@ -107,7 +107,7 @@ class Redactor:
         return root[0]
 
     def leaves(self, values: Sequence[JSON]) -> bool:
-        """Whether it is plain that ``value`` leaves all of these as they are, and that all text in them has a UTF-8 form.
+        """Whether it is plain that ``value`` leaves these as they are, and that all text in them has a UTF-8 form.
 
         Most of what agents keep is so, and this takes a fraction of the time that looking at each string does. Where it
         is not plain there need be nothing to redact.
