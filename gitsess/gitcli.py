@@ -377,6 +377,14 @@ class Git:
             result = Result(code=code, out=out[:limit_bytes], err=complaints.read().decode("utf-8", "replace"))
         return Part(result=result, cut="size" if full else "time" if code == -signal.SIGKILL else None)
 
+    def edit(self, path: str) -> int:
+        """Opens a file in the editor that git would take; its exit code."""
+        editor = self.output("var", "GIT_EDITOR").decode("utf-8", "replace").strip()
+        # As git does: the setting is a command line, and the shell's.
+        return subprocess.run(
+            ["sh", "-c", f'{editor} "$@"', editor, path], env=self.environment, check=False
+        ).returncode
+
     def handover(self, *args: str) -> int:
         """git with this process's own terminal: its pager, its colours, its exit code."""
         return subprocess.run(self.command(*args), env=self.environment, check=False).returncode

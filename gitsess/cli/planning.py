@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shlex
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -125,15 +122,13 @@ def _show(around: Surroundings, values: dict[str, Any]) -> int:
 
 def _edit(around: Surroundings, values: dict[str, Any]) -> int:
     workspace = opened(around)
-    editor = workspace.git.output("var", "GIT_EDITOR").decode("utf-8", "replace").strip()
     text = planning.editable(workspace, values["feature"])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, f"plan-{values['feature']}.yaml")
         path.write_text(text, encoding="utf-8")
         while True:
-            done = subprocess.run(["sh", "-c", f'{editor} "$@"', editor, str(path)], check=False)
-            if done.returncode:
-                raise GitsessError(f"the editor ({one_line(shlex.split(editor)[0])}) failed: nothing was changed")
+            if workspace.git.edit(str(path)):
+                raise GitsessError("the editor failed: nothing was changed; GIT_EDITOR or core.editor names another")
             changed = path.read_text(encoding="utf-8", errors="replace")
             if changed == text:
                 note("nothing was changed")
@@ -145,7 +140,7 @@ def _edit(around: Surroundings, values: dict[str, Any]) -> int:
                 for problem in error.problems:
                     note(f"  {one_line(problem)}")
                 if not _again():
-                    kept = _kept(workspace, values["feature"], changed)
+                    kept = planning.keep(workspace, values["feature"], changed)
                     raise GitsessError(f"{one_line(str(error))}; what you wrote is in {kept}") from None
     return _taken(workspace, values, taken)
 
@@ -155,15 +150,6 @@ def _again() -> bool:
         return False
     print("edit it again? [Y/n] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("", "y", "yes")
-
-
-def _kept(workspace: Workspace, feature: str, text: str) -> str:
-    """Where what a person wrote is, when it cannot be taken."""
-    from gitsess.locks import write_private
-
-    path = os.path.join(workspace.repository.state_dir, f"plan-{feature}.yaml.refused")
-    write_private(path, text.encode("utf-8", "replace"))
-    return path
 
 
 def _import(around: Surroundings, values: dict[str, Any]) -> int:

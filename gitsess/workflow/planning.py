@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from gitsess.asking import file_text
 from gitsess.content import PLAN
 from gitsess.errors import FormatError, UsageError
 from gitsess.history import Session
+from gitsess.locks import write_private
 from gitsess.model import SessionName
 from gitsess.names import join
 from gitsess.plan import Changed, Plan, PlanError
@@ -129,6 +131,13 @@ def take(workspace: Workspace, feature: str, text: str, *, how: str) -> tuple[Pl
         return None
     plans.put(workspace, feature, new, text=f"{how} the plan of {feature}")
     return new, plans.settle(workspace, feature, None if old is None else old.plan, new)
+
+
+def keep(workspace: Workspace, feature: str, text: str) -> str:
+    """Keeps a plan that a person wrote and that cannot be taken; where it is."""
+    path = os.path.join(workspace.repository.state_dir, f"plan-{feature}.yaml.refused")
+    write_private(path, text.encode("utf-8", "replace"))
+    return path
 
 
 def editable(workspace: Workspace, feature: str) -> str:

@@ -35,8 +35,8 @@ PENDING, IN_PROGRESS, COMPLETED, FAILED = "pending", "in_progress", "completed",
 class Step(Value):
     """One step of a task: a turn that was asked for, or (``passed`` not None) how the tests ended after it.
 
-    ``item`` is None where nothing is to be recorded. ``status`` is that of a turn, ``task_status`` that of the task, where
-    the commit says one; ``files`` are those that a turn changed.
+    ``item`` is None where nothing is to be recorded. ``status`` is of a turn, ``task_status`` of the task, where the
+    commit says one; ``files`` are those that a turn changed.
     """
 
     item: Commit | None
