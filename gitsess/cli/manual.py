@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from gitsess.catalog import ALIASES, DEFAULT_MODEL
-from gitsess.config import MAX_CONTEXT_TOKENS, MAX_OUTPUT_TOKENS
+from gitsess.config import MAX_CONTEXT_TOKENS, MAX_OUTPUT_TOKENS, TEST_TIMEOUT_S
 
 
 class Entry(NamedTuple):
@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     value: str = ""
 
 
-DATE = "2026-11-23"
+DATE = "2026-11-28"
 """When the manual was last revised: the man page bears it."""
 
 TITLE = "the record of AI work in a repository"
@@ -45,8 +45,28 @@ SETTINGS = (
     ),
     Entry(
         "ai-session.budget",
-        "What one 'run' may cost at most, in US dollars: it stops before a request that would pass it. No default.",
+        "What one command may cost at most, in US dollars: it stops before a request that would pass it. With /feature,"
+        " /day or /month behind it, such as 20/day: what all turns of that may cost together; from 80 % on there is a"
+        " warning, at 100 % nothing more is asked for without --over-budget. May be set several times. No default.",
         "USD",
+    ),
+    Entry(
+        "ai-session.fallback",
+        "Who is asked where the first one fails, in order: models, and the agents claude, codex and gemini, such as"
+        " 'gemini, opus'. For the verbs of the workflow; each try is a turn with its status.",
+        "NAMES",
+    ),
+    Entry(
+        "ai-session.testCommand",
+        "The command that runs the project's tests, for the shell, in the top folder. Without it: what pytest, npm, go,"
+        " cargo or make projects make obvious.",
+        "COMMAND",
+    ),
+    Entry("ai-session.integrationTestCommand", "The same for 'verify --integration'.", "COMMAND"),
+    Entry(
+        "ai-session.testTimeout",
+        f"How long the tests may take, in seconds. Default: {TEST_TIMEOUT_S}.",
+        "SECONDS",
     ),
     Entry(
         "ai-session.maxContextTokens",
@@ -64,7 +84,9 @@ SETTINGS = (
 )
 
 ENVIRONMENT = (
-    Entry("ANTHROPIC_API_KEY", "The key for the Messages API. Nothing but 'run' uses it."),
+    Entry(
+        "ANTHROPIC_API_KEY", "The key for the Messages API, used for nothing else; the project's tests do not see it."
+    ),
     Entry("ANTHROPIC_AUTH_TOKEN", "A bearer token in the key's place."),
     Entry("ANTHROPIC_BASE_URL", "Where the Messages API is, if not at api.anthropic.com."),
     Entry("AI_MODEL", "The model that 'run' asks; goes before ai-session.model, and --model before both."),
