@@ -61,7 +61,8 @@ def test_via_the_real_claude_code_tasks_are_implemented_in_one_conversation(
     assert "calc.py" in ran.err
     assert statuses(repo) == {"T1.1": "completed", "T1.2": "pending"}
     written("test_mul.py", TEST_MUL, "It fails.")
-    # A file that Claude Code has read before may be written; it has, for it wrote it itself.
+    # A file that is there has to be read before it may be written, by older versions in each process.
+    blocks.append(tool("Read", file_path=str(top / "calc.py")))
     written("calc.py", BOTH, "It passes.")
     repo.ai("implement", "calc", "--task", "T1.2", "--via", "claude")
     repo.ai("drain", "--wait")

@@ -101,7 +101,7 @@ def _lines(done: Verified, look: Style) -> Iterator[str]:
     words = {"pass": look.green("pass"), "fail": look.red("fail"), "unclear": look.yellow("unclear")}
     for one in done.tested:
         ended = words["pass"] if one.run.passed else words["fail"]
-        yield f"{ended}  {one.kind} tests: {one.command.shown}"
+        yield f"{ended}  {clip(f'{one.kind} tests: {one.command.shown}', _COLUMNS)}"
     for criterion in done.criteria if done.verdicts is not None else ():
         judged = (done.verdicts or {})[criterion.id]
         yield f"{words[judged.verdict]}  {criterion.id}  {clip(one_line(criterion.text), _COLUMNS)}"

@@ -43,7 +43,7 @@ class Teller:
     def note(self, text: str) -> None:
         self._pause()
         if not self._quiet:
-            note(self._look.dim(one_line(text) if not text.startswith(" ") else f"  {one_line(text)}"))
+            note(self._look.dim(printable(text).replace("\n", " ")))
 
     def asking(self, session: SessionName, source: Source, context: str, expected_usd: Decimal | None) -> None:
         parts = [session, ("via " if source.agent else "") + source.shown, context]
@@ -90,7 +90,7 @@ class Teller:
                 note(f"  {line.strip()}" if not changes.files else f" {line}")
 
     def testing(self, command: TestCommand) -> None:
-        self.note(f"  runs {command.shown}")
+        self.note(clip(f"  runs {command.shown}", _COLUMNS))
         self._wait("testing")
 
     def tested(self, name: str, run: TestRun, right: bool) -> None:
