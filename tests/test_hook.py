@@ -586,7 +586,7 @@ def test_it_says_where_the_next_turn_lands(repo: Repo) -> None:
 def test_it_warns_of_remotes_that_carry_sessions(repo: Repo) -> None:
     """Each kind by name, on standard error; a remote as git makes it is not warned of."""
     repo.git("remote", "add", "origin", "https://example.com/x.git")
-    assert repo.ai("init").err == ""
+    assert "warning:" not in repo.ai("init").err
     repo.git("remote", "add", "--mirror=push", "backup", "https://example.com/y.git")
     repo.git("remote", "add", "--mirror=fetch", "copy", "https://example.com/z.git")
     repo.git("config", "--add", "remote.origin.push", "refs/ai-sessions/*:refs/ai-sessions/*")
