@@ -494,6 +494,17 @@ def test_a_provider_that_fails_is_followed_by_the_next(planned: Repo, script: Sc
     assert "opus" in turns[1].author.name
 
 
+def test_a_turn_that_takes_too_long_is_stopped(planned: Repo, script: Script, model: StandIn) -> None:
+    """After --timeout seconds; it is kept as a turn that failed, and the next one on the list is asked."""
+    planned.git("config", "ai-session.fallback", "opus")
+    model.fail(Fault(kind="slow", seconds=60))
+    script.says("Too late", write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--timeout", "5")
+    assert "did not end within 5 s" in ran.err
+    turns = [item for item in items(planned, "implement-calc") if item.facts.kind == "turn"]
+    assert next("opus" in item.author.name for item in turns if item.facts.status == "ok")
+
+
 def test_budgets_warn_and_stop(planned: Repo, script: Script) -> None:
     """At 80 % a warning, at 100 % a stop before anything is sent, and --over-budget goes on."""
     spent = Decimal(str(planned.ai("stats", "--json").json["cost_usd"]))

@@ -26,7 +26,6 @@ from gitsess.workflow.bench import Bench
 from gitsess.workspace import Surroundings, Workspace
 
 INTERRUPTED = 130
-_FOR_AGENTS = ("timeout", "agent_args")
 
 
 class At:
@@ -50,9 +49,8 @@ def at_work(
     instead of those of the options."""
     agent = agent or values["via"]
     model = model or values["model"]
-    wrong = [option for option in _FOR_AGENTS if values[option] is not None]
-    if agent is None and wrong:
-        raise UsageError(f"--{wrong[0].replace('_', '-')} is for an agent: say with --via which one")
+    if agent is None and values["agent_args"] is not None:
+        raise UsageError("--agent-args is for an agent: say with --via which one")
     if agent is None:
         warm_up(around.environment)
     workspace = opened(around)

@@ -95,7 +95,7 @@ _WAY = (
         "AGENT",
         choices=("claude", "codex", "gemini"),
     ),
-    Opt(("--timeout",), "With --via: stop the agent after so many seconds.", "SECONDS", kind="count"),
+    Opt(("--timeout",), "Stop a turn after so many seconds; what had arrived is kept.", "SECONDS", kind="count"),
     Opt(("--agent-args",), "With --via: more options for the agent, in one word.", "OPTIONS"),
     Opt(("--budget",), "Stop before a request that would pass this many US dollars.", "USD"),
     Opt(("--over-budget",), "Go on where a budget of the feature, the day or the month is spent."),

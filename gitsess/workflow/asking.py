@@ -7,10 +7,13 @@ status.
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from gitsess import asking, catalog, via
 from gitsess.asking import Conversation
@@ -93,7 +96,7 @@ class Voice(Protocol):
 class Asker:
     """Asks ``sources`` in order, until one answers; one for a whole command.
 
-    ``arguments`` and ``timeout_s`` are for agents; ``max_tokens`` for the API.
+    ``timeout_s`` is for each of them; ``arguments`` are for agents, ``max_tokens`` for the API.
     """
 
     def __init__(
@@ -178,23 +181,31 @@ class Asker:
         voice.asking(question.session, source, context if turns else "", prepared.expected_usd)
         for line in prepared.notes:
             voice.note(f"  {line}")
-        worked, recorded = conversation.work(
-            prepared,
-            worker,
-            voice.text,
-            voice.keeping,
-            on_call=voice.called,
-            goes_on=self.purse.allows,
-            shape=shape,
-        )
+        with _Alarm(self._timeout_s) as alarm:
+
+            def keeping() -> None:
+                alarm.cancel()
+                voice.keeping()
+
+            worked, recorded = conversation.work(
+                prepared,
+                worker,
+                voice.text,
+                keeping,
+                on_call=voice.called,
+                goes_on=self.purse.allows,
+                shape=lambda turn: shape(replace(turn, status="error") if alarm.rang else turn),
+            )
         failure = None if worked.failure is None else worked.failure.text
+        if alarm.rang:
+            failure = f"it did not end within {self._timeout_s:g} s; what had arrived is kept: run again to go on"
         if worked.stopped and failure is None and not worked.interrupted:
             failure = self._why_stopped(worked.replies)
         return Said(
             source=source,
             text=worked.text,
             recorded=recorded,
-            interrupted=worked.interrupted,
+            interrupted=worked.interrupted and not alarm.rang,
             failure=failure,
             cost_usd=_cost(workspace, recorded),
         )
@@ -238,6 +249,32 @@ class Asker:
             failure=done.failure,
             cost_usd=_cost(workspace, answered.recorded),
         )
+
+
+class _Alarm:
+    """Ends what the main thread waits for after so many seconds, as ^C would; never where that is None."""
+
+    def __init__(self, after_s: float | None) -> None:
+        self.rang = False
+        self._timer = None if after_s is None else threading.Timer(after_s, self._ring)
+
+    def _ring(self) -> None:
+        self.rang = True
+        # A real signal, to the thread that waits: nothing else ends what it waits for.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    def cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def __enter__(self) -> Self:
+        if self._timer is not None:
+            self._timer.daemon = True
+            self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.cancel()
 
 
 def _cost(workspace: Workspace, recorded: Recorded | None) -> Decimal | None:
