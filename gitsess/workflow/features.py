@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from gitsess.content import Content
-from gitsess.draft import event_of
 from gitsess.errors import GitsessError, NotFound, UsageError
 from gitsess.history import Session
 from gitsess.model import SessionName
 from gitsess.names import join, shown, split
-from gitsess.text import iso, one_line, well_formed
+from gitsess.text import one_line
 from gitsess.values import Value
+from gitsess.workflow import events
 from gitsess.workspace import Workspace
 
 COMMANDS = ("plan", "implement", "review", "verify")
@@ -76,18 +75,8 @@ def start(workspace: Workspace, feature: str, description: str = "") -> SessionN
         join(command, feature)
     if feature in names(workspace):
         raise Exists(f"{feature} has begun already: 'git ai-session switch {feature}' puts it in use here")
-    text = workspace.redactor.text(well_formed(description)).strip()
-    now = workspace.around.now()
-    draft = event_of(
-        "started",
-        text=text or f"Begin {feature}",
-        at=now,
-        committer=workspace.committer,
-        branch=_redacted(workspace, workspace.branch()),
-        worktree=workspace.repository.worktree,
-        body=Content(prompt=text, started_at=iso(now), ended_at=iso(now)),
-    )
-    workspace.happened(join("plan", feature), draft)
+    text = description.strip()
+    events.put(workspace, join("plan", feature), "started", text, subject=text or f"Begin {feature}")
     return switch(workspace, feature)
 
 
@@ -136,16 +125,4 @@ def mark(workspace: Workspace, session: SessionName, event: str) -> None:
     """Appends ``completed`` or ``reopened`` to a session; raises NotFound where it is not there."""
     workspace.history.one(session)
     words = {"completed": "Close", "reopened": "Reopen"}
-    draft = event_of(
-        event,
-        text=f"{words[event]} {session}",
-        at=workspace.around.now(),
-        committer=workspace.committer,
-        branch=_redacted(workspace, workspace.branch()),
-        worktree=workspace.repository.worktree,
-    )
-    workspace.happened(session, draft)
-
-
-def _redacted(workspace: Workspace, branch: str | None) -> str | None:
-    return None if branch is None else workspace.redactor.text(branch)
+    events.put(workspace, session, event, f"{words[event]} {session}")

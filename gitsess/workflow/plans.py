@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from gitsess import plan
 from gitsess.commit import Commit
-from gitsess.content import PLAN, Content
-from gitsess.draft import event_of
+from gitsess.content import PLAN
 from gitsess.errors import FormatError, NotFound
 from gitsess.history import Session
 from gitsess.model import Oid
 from gitsess.names import join, split
 from gitsess.plan import Changed, Plan
-from gitsess.text import iso, plural
+from gitsess.text import plural
 from gitsess.values import Value
-from gitsess.workflow import features, tasks
+from gitsess.workflow import events, features, tasks
 from gitsess.workspace import Workspace
 
 
@@ -50,21 +49,8 @@ def needed(workspace: Workspace, feature: str, found: tuple[Session, ...]) -> Pl
 
 def put(workspace: Workspace, feature: str, new: Plan, *, text: str) -> Oid:
     """Records a plan that a person made or changed; ``text`` says how."""
-    now = workspace.around.now()
-    draft = event_of(
-        "task",
-        text=text,
-        at=now,
-        committer=workspace.committer,
-        worktree=workspace.repository.worktree,
-        body=Content(
-            prompt=text,
-            started_at=iso(now),
-            ended_at=iso(now),
-            documents={PLAN: workspace.redactor.text(plan.dump(new))},
-        ),
-    )
-    return workspace.happened(join("plan", feature), draft)
+    documents = {PLAN: workspace.redactor.text(plan.dump(new))}
+    return events.put(workspace, join("plan", feature), "task", text, documents=documents)
 
 
 def settle(workspace: Workspace, feature: str, old: Plan | None, new: Plan) -> Changed:

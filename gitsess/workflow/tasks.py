@@ -17,16 +17,15 @@ from typing import Any
 
 from gitsess import strictjson
 from gitsess.commit import Commit
-from gitsess.content import DATA, Content
-from gitsess.draft import event_of
+from gitsess.content import DATA
 from gitsess.errors import FormatError
 from gitsess.history import Session
 from gitsess.model import JSONObject, Oid
 from gitsess.money import plus
 from gitsess.names import join, split
 from gitsess.tally import Sums
-from gitsess.text import iso, well_formed
 from gitsess.values import Value
+from gitsess.workflow import events
 from gitsess.workspace import Workspace
 
 PENDING, IN_PROGRESS, COMPLETED, FAILED = "pending", "in_progress", "completed", "failed"
@@ -143,22 +142,5 @@ def put(
     output: str = "",
 ) -> Oid:
     """Says that a task has this status; ``text`` says why, ``output`` is what the tests printed."""
-    now = workspace.around.now()
-    text = workspace.redactor.text(well_formed(text))
-    draft = event_of(
-        "task",
-        text=text,
-        task=task,
-        task_status=status,
-        at=now,
-        committer=workspace.committer,
-        worktree=workspace.repository.worktree,
-        body=Content(
-            prompt=text,
-            response=workspace.redactor.text(well_formed(output)),
-            started_at=iso(now),
-            ended_at=iso(now),
-            step=step,
-        ),
-    )
-    return workspace.happened(join("implement", feature), draft)
+    session = join("implement", feature)
+    return events.put(workspace, session, "task", text, task=task, status=status, step=step, output=output)

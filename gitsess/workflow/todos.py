@@ -17,7 +17,6 @@ from gitsess import todos as lists
 from gitsess.commit import Commit
 from gitsess.content import NATIVE, Content
 from gitsess.conversations import conversations
-from gitsess.draft import event_of
 from gitsess.errors import FormatError, NotFound, UsageError
 from gitsess.history import Session
 from gitsess.model import JSON, Oid, SessionName
@@ -26,7 +25,7 @@ from gitsess.names import join, shown, split
 from gitsess.tally import Sums
 from gitsess.text import iso, one_line, well_formed
 from gitsess.values import Value
-from gitsess.workflow import features, overview, plans, tasks
+from gitsess.workflow import events, features, overview, plans, tasks
 from gitsess.workflow.overview import TODO
 from gitsess.workflow.tasks import COMPLETED, PENDING
 from gitsess.workspace import Workspace
@@ -322,7 +321,7 @@ def add(workspace: Workspace, text: str, *, feature: str | None = None, estimate
     tips, _ = workspace.history.tips()
     known = _first(workspace.history.one(session)) if session in tips else {}
     id = next(id for id in iter(lambda: f"{TODO}{uuid4().hex[:6]}", "") if id not in known)
-    _happened(workspace, session, id, PENDING, text, estimated_usd)
+    events.put(workspace, session, "task", text, task=id, status=PENDING, estimated_usd=estimated_usd)
     return Marked(id=id, session=session, text=text, status=PENDING, estimated_usd=estimated_usd)
 
 
@@ -357,7 +356,7 @@ def done(workspace: Workspace, wanted: str, *, feature: str | None = None) -> Ma
     text = next(workspace.history.prompts([item.oid]), "").strip() or item.subject
     changes = tasks.statuses([session]).get(id) != COMPLETED
     if changes:
-        _happened(workspace, session.name, id, COMPLETED, f"Done: {text}", None)
+        events.put(workspace, session.name, "task", f"Done: {text}", task=id, status=COMPLETED)
     return Marked(id=id, session=session.name, text=text, status=DONE, changed=changes)
 
 
@@ -370,24 +369,6 @@ def _task_done(workspace: Workspace, feature: str, id: str) -> Marked:
     if changes:
         tasks.put(workspace, feature, id, COMPLETED, text=f"Done by hand: {task.title}")
     return Marked(id=id, session=join("implement", feature), text=task.title, status=DONE, changed=changes)
-
-
-def _happened(
-    workspace: Workspace, session: SessionName, id: str, status: str, text: str, estimated_usd: Decimal | None
-) -> None:
-    now = workspace.around.now()
-    draft = event_of(
-        "task",
-        text=text,
-        task=id,
-        task_status=status,
-        estimated_cost_usd=estimated_usd,
-        at=now,
-        committer=workspace.committer,
-        worktree=workspace.repository.worktree,
-        body=Content(prompt=text, started_at=iso(now), ended_at=iso(now)),
-    )
-    workspace.happened(session, draft)
 
 
 class Compared(Value):

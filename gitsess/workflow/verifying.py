@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from gitsess import answers, verdict
-from gitsess.content import VERDICT, Content
-from gitsess.draft import event_of
+from gitsess.content import VERDICT
 from gitsess.names import join
 from gitsess.plan import Plan
-from gitsess.text import clip, iso, well_formed
+from gitsess.text import clip, well_formed
 from gitsess.turns import Turn
 from gitsess.values import Value
 from gitsess.verdict import Criterion, Verdict, VerdictError, Verification
 from gitsess.workbench.testing import TestCommand, TestRun
+from gitsess.workflow import events
 from gitsess.workflow.asking import Said
 from gitsess.workflow.bench import Bench
 from gitsess.workflow.reviewing import written
@@ -58,25 +58,16 @@ class Verified(Value):
 
 def put(bench: Bench, feature: str, verified: Verified) -> None:
     """Records a verdict for which no model was asked."""
-    workspace = bench.workspace
-    now = workspace.around.now()
     text = f"Run the {' and the '.join(one.kind for one in verified.tested)} tests"
-    draft = event_of(
+    events.put(
+        bench.workspace,
+        join("verify", feature),
         "task",
-        text=text,
-        at=now,
-        committer=workspace.committer,
-        worktree=workspace.repository.worktree,
-        body=Content(
-            prompt=text,
-            response="\n\n".join(_told(one) for one in verified.tested),
-            started_at=iso(now),
-            ended_at=iso(now),
-            step={"name": "verify"},
-            documents={VERDICT: written(verdict.to_json(verified.verification))},
-        ),
+        text,
+        output="\n\n".join(_told(one) for one in verified.tested),
+        step={"name": "verify"},
+        documents={VERDICT: written(verdict.to_json(verified.verification))},
     )
-    workspace.happened(join("verify", feature), draft)
 
 
 def judge(bench: Bench, feature: str, found: Plan, tested: Sequence[Tested]) -> Verified:
