@@ -104,6 +104,8 @@ def test_the_lists_of_agents_are_read_by_conversation(repo: Repo) -> None:
     assert [(one.session, one.text) for one in found(workspace)] == [("claude-topic", "Two")]
     assert [one.text for one in found(workspace, everything=True)] == ["One", "Two", "Old"]
     assert [one.text for one in found(workspace, everything=True, since=NOON - 2 * DAY)] == ["One", "Two"]
+    record(workspace, "claude-main", "Something else, which has the session in use")
+    assert [one.text for one in found(workspace)] == ["Two"]
     features.mark(workspace, session_name("claude-topic"), "completed")
     assert found(workspace) == []
 
@@ -176,29 +178,30 @@ def test_the_report_compares_what_was_expected_with_what_it_cost(repo: Repo) -> 
     """By command and by status, with the turns that passed it by most; a task and its turns are counted once."""
     workspace = login(repo)
     todos.add(workspace, "Ask Bea", feature="login")
+    record(workspace, "review-login", "Look over it", at=NOON + DAY, cost_usd="0.50", estimated="0.25")
     record(workspace, "review-login", "Review", at=NOON + DAY, cost_usd="2", estimated="0.5")
     record(workspace, "review-login", "Review on", at=NOON + DAY, model="nobody-knows", estimated="0.5")
     summed = repo.ai("todo", "report", "--json").json
-    assert (summed["total"]["cost_usd"], summed["total"]["estimated_cost_usd"]) == (3.15, 2.1)
-    assert (summed["total"]["turns"], summed["total"]["unpriced_turns"]) == (6, 1)
-    assert summed["total"]["statuses"] == {"done": 5, "failed": 1}
+    assert (summed["total"]["cost_usd"], summed["total"]["estimated_cost_usd"]) == (3.65, 2.35)
+    assert (summed["total"]["turns"], summed["total"]["unpriced_turns"]) == (7, 1)
+    assert summed["total"]["statuses"] == {"done": 6, "failed": 1}
     by = {one["command"]: (one["turns"], one["estimated_cost_usd"], one["cost_usd"]) for one in summed["by_command"]}
-    assert by == {"review": (2, 1, 2), "implement": (3, 0.6, 0.75), "plan": (1, 0.5, 0.4)}
+    assert by == {"review": (3, 1.25, 2.5), "implement": (3, 0.6, 0.75), "plan": (1, 0.5, 0.4)}
     assert {one["kind"]: one["statuses"] for one in summed["by_kind"]} == {
-        "turn": {"done": 5, "failed": 1},
+        "turn": {"done": 6, "failed": 1},
         "task": {"done": 1, "in_progress": 1, "failed": 1, "blocked": 1, "pending": 1},
         "todo": {"pending": 1},
     }
     assert [(one["session"], one["over_usd"]) for one in summed["overruns"]][:2] == [
         ("review-login", 1.5),
-        ("implement-login", 0.05),
+        ("review-login", 0.25),
     ]
     since = repo.ai("todo", "report", "--since", "2026-03-02", "--json").json
     assert [one["command"] for one in since["by_command"]] == ["review"]
     lines = repo.ai("todo", "report").out.splitlines()
     assert lines[0].split() == ["DONE", "IN", "PROGRESS", "FAILED", "BLOCKED", "PENDING"]
     assert "implement      3     2     $0.60   $0.75  +25%      45" in "\n".join(lines)
-    assert "+$1.50     $0.50  $2.00  review-login     #1" in "\n".join(lines)
+    assert "+$1.50     $0.50  $2.00  review-login     #2" in "\n".join(lines)
     assert max(map(width, lines)) <= 80
 
 
