@@ -54,7 +54,7 @@ ROOMS = {
     "yaml": "plan",
     # The index is our own; the other one is what an agent keeps its history in.
     "sqlite3": "index agents.opencode",
-    "subprocess": "gitcli cli.output providers.processes",
+    "subprocess": "gitcli cli.output providers.processes store.deflating",
 }
 
 # The environment, the home folder and the clock are read in the surface and handed down. The stand-in for the

@@ -1,7 +1,7 @@
 """Objects in bulk: named here, written to pack files, and taken over by git.
 
     PACK, version 2, the number of objects      (gitformat-pack)
-    <type and size, 7 bits a byte><zlib stream>, for each object
+    an entry for each object                    (gitsess.store.deflating)
     the checksum of everything before
 
 A pack lies in a folder of our own until all that comes is known to be good. ``git index-pack --strict`` then
@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import os
 import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -22,12 +21,15 @@ from gitsess.errors import StoreError
 from gitsess.gitcli import Git
 from gitsess.model import Oid
 from gitsess.store import nested
+from gitsess.store.deflating import Deflater, entry, helps
 
 PACK_OBJECTS = 100_000
 """Objects past which another pack is begun: git holds a table of each in memory."""
 _TYPES = {"commit": 1, "tree": 2, "blob": 3}
 _HEADER = struct.Struct(">4sII")
-_QUICK = 1
+_WORTH = 4 << 20
+"""Bytes of objects past which a process that deflates them is started: it takes as long to start as to deflate some
+hundred kilobytes, and few imports are larger."""
 
 
 class Names:
@@ -74,6 +76,8 @@ class Packs:
         self._files: list[Path] = []
         self._out: IO[bytes] | None = None
         self._count = 0
+        self._size = 0
+        self._deflater: Deflater | None = None
 
     def __contains__(self, oid: str) -> bool:
         return bytes.fromhex(oid) in self._written
@@ -89,19 +93,30 @@ class Packs:
                 self._files.append(self._folder / f"{len(self._files)}.pack")
                 self._out = open(self._files[-1], "x+b")  # noqa: SIM115 - closed by _finish
                 self._out.write(_HEADER.pack(b"PACK", 2, 0))
-            self._out.write(_entry_header(_TYPES[kind], len(data)))
-            self._out.write(zlib.compress(data, _QUICK))
+            self._size += len(data)
+            if self._deflater is None and self._size > _WORTH and helps():
+                self._deflater = Deflater(self._out)
+            if self._deflater is not None:
+                self._deflater.add(_TYPES[kind], data)
+            else:
+                self._out.write(entry(_TYPES[kind], data))
+            self._count += 1
+            if self._count == PACK_OBJECTS:
+                self._finish()
         except OSError as error:
             raise StoreError(f"objects cannot be written: {error.strerror}") from None
-        self._count += 1
-        if self._count == PACK_OBJECTS:
-            self._finish()
 
     def _finish(self) -> None:
         if self._out is None:
             return
         out, self._out = self._out, None
+        deflater, self._deflater = self._deflater, None
         with out:
+            if deflater is not None:
+                try:
+                    deflater.finish()
+                finally:
+                    deflater.close()
             out.seek(0)
             out.write(_HEADER.pack(b"PACK", 2, self._count))
             # The number of objects stands in front of what the checksum is over.
@@ -128,18 +143,9 @@ class Packs:
         self._files.clear()
 
     def close(self) -> None:
+        if self._deflater is not None:
+            self._deflater.close()
+            self._deflater = None
         if self._out is not None:
             self._out.close()
             self._out = None
-
-
-def _entry_header(kind: int, size: int) -> bytes:
-    byte = kind << 4 | size & 15
-    size >>= 4
-    made = bytearray()
-    while size:
-        made.append(byte | 0x80)
-        byte = size & 0x7F
-        size >>= 7
-    made.append(byte)
-    return bytes(made)
