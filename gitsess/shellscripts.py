@@ -49,7 +49,7 @@ def install(folder: Path, name: str, text: bytes, *, force: bool = False) -> Wri
             action = "updated" if version is not None and version < own else "replaced"
             if action == "replaced" and not force:
                 what = "was changed by hand" if version is not None else "is not of gitsess"
-                raise StoreError(f"{path} {what}: move it away, or replace it with --force; nothing was written")
+                raise StoreError(f"{path} {what}: move it away, or replace it with --force")
         _write(path, text)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}") from None

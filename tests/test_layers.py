@@ -27,7 +27,7 @@ LAYERS = {
     USE: (
         "workspace history accounts resume asking exchanges estimates budgets templating report savings tour links"
         " setup transfer mirroring everywhere retention shellscripts doctor capture conversations handoff via workbench"
-        " workflow todos"
+        " workflow todos todofile"
     ),
     SURFACE: "cli",
 }

@@ -120,7 +120,7 @@ def test_the_sdist_holds_what_a_packager_needs(built: Path) -> None:
     with tarfile.open(next(built.glob("*.tar.gz"))) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     needed = ["README.md", "LICENSE", "CHANGELOG.md", "Makefile", "requirements-dev.lock", ".ci/run", "hooks/spool"]
-    needed += ["scripts/ai-session.sh"]
+    needed += [f"scripts/{path.name}" for path in (ROOT / "scripts").iterdir()]
     needed += ["tests/conftest.py", "tests/test_packaging.py", "docs/architecture.md", *SHARED.values()]
     assert set(needed) <= names
     assert not any(name.startswith((".venv", "dist", ".mypy_cache")) or name.endswith(".pyc") for name in names)
@@ -168,11 +168,12 @@ def test_each_kind_of_installation_finds_its_own_hooks(wheel: Installed, editabl
 
 
 def test_each_kind_of_installation_writes_the_scripts(wheel: Installed, editable: Installed, tmp_path: Path) -> None:
-    """What 'scripts install' writes is the file of the checkout, and it can be run."""
+    """What 'scripts install' writes are the files of the checkout, and they can be run."""
     for number, installed in enumerate((wheel, editable)):
         folder = tmp_path / str(number)
         run("git", "ai-session", "scripts", "install", folder, cwd=tmp_path, env=installed.env)
-        assert (folder / "ai-session.sh").read_bytes() == (ROOT / "scripts/ai-session.sh").read_bytes()
+        for shipped in (ROOT / "scripts").iterdir():
+            assert (folder / shipped.name).read_bytes() == shipped.read_bytes()
         assert "Total sessions: 0" in run(folder / "ai-session.sh", "list", cwd=tmp_path, env=installed.env)
 
 
@@ -238,5 +239,6 @@ def test_make_says_in_one_line_what_is_missing(python: str, target: str, tmp_pat
 
 
 def test_the_files_that_are_run_can_be_run() -> None:
-    for name in (".ci/run", ".ci/venv", "hooks/spool", "scripts/ai-session.sh"):
+    scripts = [f"scripts/{path.name}" for path in (ROOT / "scripts").iterdir()]
+    for name in (".ci/run", ".ci/venv", "hooks/spool", *scripts):
         assert os.access(ROOT / name, os.X_OK), name

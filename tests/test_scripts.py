@@ -339,33 +339,36 @@ def test_install_says_what_it_did_and_once_is_once(repo: Repo, tmp_path: Path) -
     """A folder is made where it is missing; a second time nothing changes; --json says the same."""
     target = tmp_path / "deep/er"
     path = target / "ai-session.sh"
+    files = [script.file for script in SCRIPTS.values()]
     ran = repo.ai("scripts", "install", str(target))
-    assert ran.out == f"written: {path}\n"
+    assert ran.out == "".join(f"written: {target}/{file}\n" for file in files)
     before = path.stat()
-    assert repo.ai("scripts", "install", str(target)).out == f"unchanged: {path}\n"
+    assert repo.ai("scripts", "install", str(target)).out == ran.out.replace("written", "unchanged")
     assert path.stat().st_mtime_ns == before.st_mtime_ns
     path.chmod(0o644)
-    said = repo.ai("scripts", "install", str(target), "--json").json
-    assert said == [{"name": "ai-session", "path": str(path), "action": "updated"}]
-    assert stat.S_IMODE(path.stat().st_mode) == 0o755
-    assert [entry.name for entry in target.iterdir()] == ["ai-session.sh"]
+    first, *others = repo.ai("scripts", "install", str(target), "--json").json
+    assert first == {"name": "ai-session", "path": str(path), "action": "updated"}
+    assert {one["action"] for one in others} == {"unchanged"}
+    assert {stat.S_IMODE(entry.stat().st_mode) for entry in target.iterdir()} == {0o755}
+    assert sorted(entry.name for entry in target.iterdir()) == sorted(files)
 
 
 def test_an_older_script_of_ours_is_brought_up_to_date(repo: Repo, tmp_path: Path) -> None:
     """And one that a newer gitsess wrote is left."""
     path = tmp_path / "ai-session.sh"
     path.write_text("#!/bin/sh\n# gitsess script 0: of an older version\n")
-    assert repo.ai("scripts", "install", str(tmp_path)).out == f"updated: {path}\n"
+    assert f"updated: {path}" in repo.ai("scripts", "install", str(tmp_path)).out.splitlines()
     shipped = path.read_text()
     newer = shipped.replace("gitsess script 1:", "gitsess script 999:")
     path.write_text(newer)
-    assert repo.ai("scripts", "install", str(tmp_path)).out == f"unchanged: {path}\n"
+    assert f"unchanged: {path}" in repo.ai("scripts", "install", str(tmp_path)).out.splitlines()
     assert path.read_text() == newer
 
 
 @pytest.mark.parametrize("kind", ["theirs", "changed", "link", "empty"])
 def test_what_is_not_ours_is_left_alone(repo: Repo, tmp_path: Path, kind: str) -> None:
-    """The shell tool's own file, ours with a line added, a link: refused, and replaced by --force alone."""
+    """The shell tool's own file, ours with a line added, a link: left, said, and replaced by --force alone; the other
+    scripts are written all the same."""
     path = tmp_path / "d/ai-session.sh"
     path.parent.mkdir()
     text = {"theirs": "#!/bin/bash\necho mine\n", "link": "kept\n", "empty": ""}.get(kind)
@@ -379,20 +382,38 @@ def test_what_is_not_ours_is_left_alone(repo: Repo, tmp_path: Path, kind: str) -
     assert "--force" in ran.err
     assert ran.err.count("\n") == 1
     assert path.read_bytes() == before
-    assert repo.ai("scripts", "install", str(path.parent), "--force").out == f"replaced: {path}\n"
+    actions = [line.split(":")[0] for line in ran.out.splitlines()]
+    assert actions == ["left", *["written"] * (len(SCRIPTS) - 1)]
+    forced = repo.ai("scripts", "install", str(path.parent), "--force", "--json").json
+    assert [one["action"] for one in forced] == ["replaced", *["unchanged"] * (len(SCRIPTS) - 1)]
     assert path.read_bytes() == (scripts_dir() / "ai-session.sh").read_bytes()
     assert not path.is_symlink()
     assert kind != "link" or target.read_bytes() == before
 
 
+def test_several_files_in_the_way_are_one_line(repo: Repo, tmp_path: Path) -> None:
+    """How many, and the first of them with its reason; --json has each."""
+    for name in ("plan.sh", "status.sh"):
+        (tmp_path / name).write_text("theirs\n")
+    ran = repo.ai("scripts", "install", str(tmp_path), "--json", code=1)
+    assert [one["name"] for one in ran.json if one["action"] == "left"] == ["plan", "status"]
+    assert ran.err.count("\n") == 1
+    assert f"{tmp_path}/plan.sh is not of gitsess" in ran.err
+    assert f"2 of {len(SCRIPTS)} scripts were left" in ran.err
+    assert (tmp_path / "plan.sh").read_text() == "theirs\n"
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(repo: Repo, tmp_path: Path) -> None:
     """A file in the folder's place, and a folder in the file's."""
     (tmp_path / "file").write_text("")
-    assert "cannot be written" in repo.ai("scripts", "install", str(tmp_path / "file"), code=1).err
+    ran = repo.ai("scripts", "install", str(tmp_path / "file"), code=1)
+    assert "cannot be written" in ran.err
+    assert (ran.out, ran.err.count("\n")) == ("", 1)
     (tmp_path / "d/ai-session.sh").mkdir(parents=True)
     for force in ([], ["--force"]):
         assert repo.ai("scripts", "install", str(tmp_path / "d"), *force, code=1).err.count("\n") == 1
-    assert [path.name for path in (tmp_path / "d").iterdir()] == ["ai-session.sh"]
+    assert {path.name for path in (tmp_path / "d").iterdir()} == {script.file for script in SCRIPTS.values()}
+    assert list((tmp_path / "d/ai-session.sh").iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -401,6 +422,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(repo: Repo, tmp_path: Path)
         (["install", "a", "b"], "name one folder"),
         (["run"], "the scripts are ai-session"),
         (["run", "other"], "the scripts are ai-session"),
+        (["run", "plan"], "'git ai-session plan'"),
         (["run", "--json", "ai-session"], "--force and --json are for install"),
         (["remove"], "it is one of install, run"),
     ],

@@ -95,6 +95,7 @@ ENVIRONMENT = (
         "SESSION_DIR",
         "The folder of the copies of sessions, a folder for each, and of the shell tool's. Default: ~/.ai-sessions.",
     ),
+    Entry("TODO_FILE", "The file that track-session-todo.sh writes. Default: todos.jsonl in SESSION_DIR."),
     Entry("AI_SESSION", "The session that captured turns go to, before the one in use; the agent's hook reads it."),
     Entry("CLAUDE_CONFIG_DIR", "Where Claude Code keeps its settings and transcripts. Default: ~/.claude."),
     Entry("CODEX_HOME", "Where Codex keeps its transcripts. Default: ~/.codex."),

@@ -872,17 +872,25 @@ VERBS = (
             Opt(("--json",), "With install: print what was written as JSON."),
         ),
         about=(
-            "'scripts install [DIR]' writes ai-session.sh into DIR (scripts, where none is named), a few lines of sh"
+            "'scripts install [DIR]' writes them into DIR (scripts, where none is named): a few lines of sh each,"
             " that call this program. What was written before is brought up to date; a file of somebody else, or one"
-            " that was changed, is left alone.",
-            "ai-session.sh has the calls of the shell tool: list [--active] [--sort KEY], show NAME, stats [--session"
-            " NAME], clean --older-than DAYS [--dry-run] [--force], export [--output FILE] [--active] and help."
-            " It speaks of all sessions of ~/.ai-sessions (or SESSION_DIR), also outside of a repository.",
-            "'scripts run NAME -- ARGUMENT...' is what such a script calls: 'scripts run ai-session -- list'.",
+            " that was changed, is left alone, and the exit code is 1.",
+            "ai-session.sh has the calls of the shell tool: list [--active] [--sort KEY], show NAME, stats"
+            " [--session NAME], clean --older-than DAYS [--dry-run] [--force], export [--output FILE] [--active] and"
+            " help. It speaks of all sessions of ~/.ai-sessions (or SESSION_DIR), also outside of a repository.",
+            "init-session.sh, switch-feature.sh, plan.sh, implement.sh, review.sh, review-code.sh,"
+            " review-architecture.sh, verify.sh, escalate.sh, status.sh, history.sh, list-sessions.sh and"
+            " cleanup-sessions.sh call the verbs, with the verbs' options. Those that ask a model use sessions only"
+            " where USE_SESSIONS is true. Each says with -h how it is called.",
+            "track-session-todo.sh has the calls start SESSION TASK [COST], end ID [COST [TOKENS]], error ID"
+            " MESSAGE and report [--since WHEN]. It keeps lines of JSON in TODO_FILE; where that is not set, in"
+            " todos.jsonl in ~/.ai-sessions (or SESSION_DIR).",
+            "'scripts run NAME -- ARGUMENT...' is what the first and the last call: 'scripts run ai-session -- list'.",
         ),
         examples=(
             ("git ai-session scripts install ~/bin", ""),
             ("scripts/ai-session.sh show implement-auth-service", ""),
+            ("USE_SESSIONS=true scripts/implement.sh auth-service --task T1.1", ""),
         ),
     ),
     Verb(
