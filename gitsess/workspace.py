@@ -223,11 +223,11 @@ class Workspace:
         folder = None if cache is None else Path(cache, "gitsess")
         return pricing.quote(model, usage, at=at, cache_dir=folder) if model else (None, pricing.STANDARD_TIER)
 
-    def situated(self, turn: Turn) -> Turn:
-        """``turn`` with HEAD, branch and worktree as they are now."""
+    def situated(self, turn: Turn, at: tuple[Oid | None, str | None] | None = None) -> Turn:
+        """``turn`` with HEAD, branch and worktree as they are now; with ``at``, (HEAD, branch) as read before."""
         from dataclasses import replace
 
-        head, branch = self.store.head()
+        head, branch = self.store.head() if at is None else at
         return replace(turn, head=head, branch=branch, worktree=self.repository.worktree)
 
     def record(self, session: SessionName, turn: Turn, *, patience: float = 1.0, paid: bool = False) -> Recorded:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,6 +13,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
@@ -19,6 +21,7 @@ from uuid import uuid4
 import pytest
 
 from gitsess import links, setup
+from gitsess.cli import recording
 from gitsess.cli.shipped import hooks_dir
 from gitsess.links import event_id
 from gitsess.setup import carriers, covers
@@ -708,6 +711,22 @@ def test_every_note_is_right_beside_four_recording_processes(
     assert not (repo.path / ".git/ai-sessions/pending").exists()
     assert workspace.spool.waiting() == []
     repo.fsck()
+
+
+def test_a_turn_has_the_head_of_before_its_time(repo: Repo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commits made while it is told are after it by the clock, and by its HEAD too."""
+    before = commit(repo)
+
+    def now() -> datetime:
+        told = datetime.now(UTC)
+        commit(repo)
+        return told
+
+    values = {"command": "plan", "feature": "auth", "show_redactions": False, "json": False}
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(json.dumps(ENTRY).encode())))
+    assert recording.record(repo.workspace().around.replace(now=now), values) == 0
+    (turn,) = repo.session("plan-auth").counted()
+    assert turn.facts.head == before
 
 
 def test_a_drain_that_is_killed_at_any_moment_leaves_all_to_the_next(repo: Repo, tmp_path: Path) -> None:

@@ -33,10 +33,13 @@ def record(around: Surroundings, values: dict[str, Any]) -> int:
     for number, line in _lines(sys.stdin.buffer):
         try:
             value = strictjson.loads(line, what="it", exact=True)
+            # A turn that has just ended was about what is checked out here. HEAD before the time: of commits made
+            # meanwhile, none is then the turn's HEAD and after others that came after the turn.
+            ending = isinstance(value, dict) and value.get("ended_at") is None
+            here = workspace.store.head() if ending else None
             turn = turns.parse(value, now=around.now())
-            if value.get("ended_at") is None:
-                # It has just ended, so what is checked out here is what it was about.
-                turn = workspace.situated(turn)
+            if ending:
+                turn = workspace.situated(turn, here)
             if values["show_redactions"]:
                 from gitsess.cli.redacting import preview
 
