@@ -56,24 +56,24 @@ def event_id(commit: str) -> TurnId:
     return TurnId(hashlib.sha256(b"commit\0" + commit.encode()).hexdigest()[:32])
 
 
-def event_of(made: Made, *, committer: Person, branch: str | None) -> Draft:
-    """The event to append for a commit; ``branch`` is made.branch, redacted."""
+def event_of(commit: Oid, *, at: datetime, worktree: str, branch: str | None, committer: Person) -> Draft:
+    """The event to append for a commit that was made ``at`` a time; ``branch`` is redacted already."""
     return Draft(
-        subject=f"Commit {made.commit[:12]}",
+        subject=f"Commit {commit[:12]}",
         facts=Facts(
             kind="event",
-            turn_id=event_id(made.commit),
+            turn_id=event_id(commit),
             event="commit",
             branch=branch,
-            worktree=made.worktree,
-            commits=(made.commit,),
+            worktree=worktree,
+            commits=(commit,),
         ),
         # A commit's own date knows only seconds, in which a turn and a commit may both fall.
-        files={"turn.json": strictjson.dumps({"v": 1, "ended_at": iso(made.at)}).encode()},
+        files={"turn.json": strictjson.dumps({"v": 1, "ended_at": iso(at)}).encode()},
         author=MERGER,
-        authored_at=made.at,
+        authored_at=at,
         committer=committer,
-        committed_at=made.at,
+        committed_at=at,
         checked=True,
     )
 
@@ -137,9 +137,8 @@ def link(
                     touch(one.commit)
             for one in coming:
                 if trail.led_to(one.commit):
-                    draft = event_of(
-                        one, committer=committer, branch=None if one.branch is None else redact(one.branch)
-                    )
+                    branch = None if one.branch is None else redact(one.branch)
+                    draft = event_of(one.commit, at=one.at, worktree=one.worktree, branch=branch, committer=committer)
                     try:
                         appended = appender.append(session.name, draft, patience=patience)
                     except (NotASession, NewerFormat):

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gitsess import setup
+from gitsess import links, setup
 from gitsess.agents.captured import turn_id_of
 from gitsess.capture import wiring
 from gitsess.capture.holding import hold
@@ -472,6 +472,34 @@ def test_the_branch_is_the_one_that_git_had(captures: Captures) -> None:
     assert captures.prompts("claude-head") == ["On none"]
     branches = [captures.repo.session(name).commits[0].facts.branch for name in ("plan-x", "claude-head")]
     assert branches == ["topic/a", None]
+
+
+def test_what_was_said_before_anything_was_installed(captures: Captures) -> None:
+    """It comes in with the conversation: what is older than git's record leads to no commit, the rest to the commit
+    that came after it then, and only what came since the last one to the next."""
+    captures.link_commits()
+    repo, talk = captures.repo, captures.talk()
+    now = talk.at
+    repo.git("reflog", "expire", "--expire=all", "HEAD")
+    moved(repo, now - timedelta(minutes=30), "commit", "--allow-empty", "-qm", "Long ago")
+    for minutes, prompt in ((-40, "Old"), (-20, "One"), (-19, "Two"), (-5, "Three")):
+        talk.at = now + timedelta(minutes=minutes)
+        talk.prompt(prompt)
+        talk.answer("Yes.")
+    moved(repo, now - timedelta(minutes=10), "commit", "--allow-empty", "-qm", "Then")
+    then = repo.git("rev-parse", "HEAD")
+    talk.at = now
+    captures.turn(talk, "Four", "Yes.")
+    repo.git("commit", "--allow-empty", "-qm", "Now")
+    captures.drain()
+    session = repo.session("claude-main")
+    workspace = repo.workspace()
+    borne = {share.turn.subject: share.commit for share in links.shares(workspace.git, [session])}
+    after = repo.git("rev-parse", "HEAD")
+    assert borne == {"Old": None, "One": then, "Two": then, "Three": after, "Four": after}
+    assert [item.facts.commits for item in session.commits if item.facts.event] == [(then,), (after,)]
+    assert links.rebuild_notes(workspace.git, workspace.history, at=talk.at) == 0
+    assert repo.git("notes", "--ref=ai-sessions", "show", then).startswith("claude-main turns 2-3: ")
 
 
 def moved(repo: Repo, at: datetime, *words: str) -> None:

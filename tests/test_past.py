@@ -11,11 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from gitsess import links
 from gitsess.capture import past
+from gitsess.model import Oid
 from gitsess.text import iso
 from gitsess.workspace import Surroundings
 from tests.conftest import NOON, Repo, another, append_all, hours, turn
+from tests.test_events import moved
 
 ALPHA, BETA = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 OPUS = "claude-opus-4-5"
@@ -109,7 +114,7 @@ def test_conversations_become_sessions_of_their_branches(repo: Repo, home: Path)
         ALPHA,
         "claude-code/2.1.330",
         "main",
-        ".",
+        None,
     )
     assert (metrics.usage.input_tokens, metrics.usage.cache_read_tokens, metrics.requests) == (100, 1000, 1)
     assert metrics.cost_basis == "computed"
@@ -192,10 +197,21 @@ def test_each_turn_goes_to_the_repository_that_it_happened_in(repo: Repo, home: 
 
 
 def test_a_linked_worktree_is_named(repo: Repo, home: Path, tmp_path: Path) -> None:
-    repo.git("worktree", "add", "-q", str(tmp_path / "linked"))
+    moved(repo, NOON - hours(1), "worktree", "add", "-q", str(tmp_path / "linked"))
     transcript(home, ALPHA, tmp_path / "linked", [Asked("one", NOON)], branch="linked")
     repo.ai("import", "--from", "claude")
     assert repo.session("claude-linked").commits[0].facts.worktree == "linked"
+
+
+def test_no_commit_bears_what_is_older_than_the_record(repo: Repo, home: Path) -> None:
+    """The first commit after an import has the turns since, and not the whole history before."""
+    transcript(home, ALPHA, repo.path, [Asked(f"old {number}", NOON + hours(number)) for number in range(3)])
+    repo.ai("init")
+    repo.ai("import", "--from", "claude")
+    repo.record("claude-main", {"prompt": "new", "response": "Yes.", "model": OPUS, "cost_usd": 1})
+    repo.git("commit", "--allow-empty", "-qm", "New")
+    repo.ai("drain", "--wait")
+    assert repo.git("notes", "--ref=ai-sessions", "show").startswith("claude-main turn 4: ")
 
 
 def test_since_and_project_pick(repo: Repo, home: Path, tmp_path: Path) -> None:
@@ -317,3 +333,118 @@ def test_a_turn_that_is_under_way_is_left_for_later(repo: Repo, home: Path) -> N
     repo.ai("import", "--from", "claude")
     assert found(repo, "claude-main") == ["one", "two", "three"]
     assert repo.session("claude-main").commits[-1].facts.status == "interrupted"
+
+
+# The commits that it led to
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Repo:
+    """A repository that is as old as its first commit, an hour before NOON."""
+    repo = another(tmp_path, "old")
+    repo.git("symbolic-ref", "HEAD", "refs/heads/main")
+    moved(repo, NOON - hours(1), "commit", "--allow-empty", "-qm", "Begin")
+    return repo
+
+
+def made(repo: Repo, at: datetime, *words: str) -> Oid:
+    """A commit of that time."""
+    moved(repo, at, "commit", "--allow-empty", "-qm", f"At {at:%d %H:%M}", *words)
+    return Oid(repo.git("rev-parse", "HEAD"))
+
+
+def bearers(repo: Repo, *names: str) -> dict[str, str | None]:
+    """The commit that bears each turn, by its prompt."""
+    workspace = repo.workspace()
+    sessions = [repo.session(name) for name in names]
+    shares = links.shares(workspace.git, sessions)
+    prompts = workspace.history.prompts([share.turn.oid for share in shares])
+    return {prompt: share.commit for prompt, share in zip(prompts, shares, strict=True)}
+
+
+def test_the_commits_of_the_past_are_linked(old: Repo, home: Path) -> None:
+    """A turn goes to the commit that was made meanwhile, else to the next one; nothing to one of before git's record,
+    or to one that was amended; and the notes are those that the sessions give from scratch."""
+    during = made(old, NOON + timedelta(seconds=10))
+    made(old, NOON + hours(3))
+    after = made(old, NOON + hours(4), "--amend")
+    made(old, NOON + hours(5))
+    asked = [
+        Asked("long ago", NOON - hours(2)),
+        Asked("commits", NOON),
+        Asked("leaves it", NOON + hours(1)),
+        Asked("and again", NOON + hours(2)),
+        Asked("to come", NOON + hours(6)),
+    ]
+    transcript(home, ALPHA, old.path, asked)
+    old.ai("init")
+    assert [item["commits"] for item in old.ai("import", "--from", "claude", "--json").json["sessions"]] == [2]
+    expected = {"commits": during, "leaves it": after, "and again": after, "long ago": None, "to come": None}
+    assert bearers(old, "claude-main") == expected
+    workspace = old.workspace()
+    assert links.rebuild_notes(workspace.git, workspace.history, at=NOON) == 0
+    note = old.git("notes", "--ref=ai-sessions", "show", after)
+    assert "claude-main turns 3-4" in note
+    # What has no commit yet goes to the next one.
+    old.git("commit", "--allow-empty", "-qm", "Now")
+    old.ai("drain", "--wait")
+    assert bearers(old, "claude-main") == {**expected, "to come": old.git("rev-parse", "HEAD")}
+    assert old.ai("import", "--from", "claude").err == "nothing to import; 5 there already\n"
+    old.fsck()
+    assert old.ai("doctor").out.startswith("1 session with 5 turns")
+
+
+def test_the_branch_is_the_one_that_git_has_on_record(old: Repo, home: Path) -> None:
+    """An agent looks for it when it starts; before git's record its word is all there is."""
+    moved(old, NOON + hours(1), "switch", "-qc", "fix")
+    asked = [Asked("one", NOON), Asked("two", NOON + hours(2)), Asked("old", NOON - hours(3), branch="elder")]
+    transcript(home, ALPHA, old.path, asked)
+    old.ai("import", "--from", "claude")
+    assert {name: found(old, name) for name in ("claude-main", "claude-fix", "claude-elder")} == {
+        "claude-main": ["one"],
+        "claude-fix": ["two"],
+        "claude-elder": ["old"],
+    }
+
+
+def test_each_worktree_has_its_own_commits(old: Repo, home: Path, tmp_path: Path) -> None:
+    """Also where two conversations go on at once, in one session or in two."""
+    other = tmp_path / "other"
+    moved(old, NOON - hours(1), "worktree", "add", "-q", str(other), "-b", "side")
+    here = made(old, NOON + hours(2))
+    there = made(Repo(path=other), NOON + hours(1))
+    transcript(home, ALPHA, old.path, [Asked("here", NOON)])
+    transcript(home, BETA, other, [Asked("there", NOON)])
+    old.ai("import", "--from", "claude")
+    assert bearers(old, "claude-main", "claude-side") == {"here": here, "there": there}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(kinds=st.lists(st.sampled_from(("turn", "other", "commit", "amend", "busy")), min_size=1, max_size=9))
+def test_in_whatever_order_turns_and_commits_came(kinds: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each turn is borne by the last commit made during it, else by the first one after it."""
+    folder = tmp_path_factory.mktemp("past")
+    repo, home = another(folder, "repo"), folder / "home"
+    repo.git("symbolic-ref", "HEAD", "refs/heads/main")
+    moved(repo, NOON - hours(1), "commit", "--allow-empty", "-qm", "Begin")
+    asked: dict[str, list[Asked]] = {ALPHA: [], BETA: []}
+    expected: dict[str, str | None] = {}
+    amended = True
+    for number, kind in enumerate(kinds):
+        at, name = NOON + timedelta(minutes=2 * number), f"{kind} {number}"
+        if kind in ("turn", "other", "busy"):
+            asked[BETA if kind == "other" else ALPHA].append(Asked(name, at))
+            expected[name] = None
+        if kind in ("commit", "amend", "busy"):
+            before = repo.git("rev-parse", "HEAD")
+            amends = kind == "amend" and not amended
+            oid = made(repo, at + timedelta(seconds=10), *(["--amend"] if amends else []))
+            gone = [before] if amends else []
+            expected = {key: oid if value is None or value in gone else value for key, value in expected.items()}
+            amended = False
+    for conversation, some in asked.items():
+        if some:
+            transcript(home, conversation, repo.path, some)
+    repo.ai("import", "--from", "claude", env={"HOME": str(home)})
+    assert bearers(repo, *(ref.removeprefix("refs/ai-sessions/") for ref in repo.refs())) == expected
+    repo.fsck()

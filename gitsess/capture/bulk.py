@@ -3,42 +3,49 @@
 Within a session turns stand in the order in which they ended, whatever the order in which they came: the dates of
 commits are then their own. Turns that would land behind newer ones that are there already become a session of their
 conversation, ``<name>-import-<6 digits of it>``.
+
+Between them stand the events of the commits that they led to, as the post-commit hook would have had them appended, as
+far back as git knows when those were made.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
-from gitsess import names, turns
+from gitsess import links, names, turns
 from gitsess.agents.captured import Captured
+from gitsess.capture.moves import Moves
 from gitsess.capture.place import Places
 from gitsess.commit import Metrics
 from gitsess.draft import Draft
 from gitsess.errors import FormatError
 from gitsess.model import Oid, SessionName
 from gitsess.store.pack import Packs
-from gitsess.transfer.building import Builder
+from gitsess.transfer.building import Builder, Standing
 from gitsess.turns import Turn
 from gitsess.values import Value
 from gitsess.workspace import Workspace
+from gitsess.worktree import Worktree
 
 _DIGITS = 6
 
 
 class Landed(Value):
-    """What came into a session: how many turns, and whether it began with them."""
+    """What came into a session: how many turns, how many commits they led to, and whether it began with them."""
 
     session: SessionName
     turns: int
+    commits: int
     created: bool
     tip: Oid
 
 
 class _Kept(Value):
-    """A turn whose files are written: what its commit will be made of."""
+    """A turn or event whose files are written: what its commit will be made of."""
 
     draft: Draft
     tree: Oid
@@ -55,13 +62,16 @@ class Bulk:
         self._builder = Builder(workspace, self._packs)
         self._places = Places(workspace.history, self._builder.tips)
         self._kept: dict[SessionName, list[_Kept]] = {}
+        self._moves: dict[str, Moves] = {}
         self._count = 0
         self.problems: list[str] = []
         """A line for each turn that no commit can be made of."""
 
-    def add(self, command: str, captured: Captured, metrics: Metrics) -> None:
-        """Takes a turn, and what it took: redacts it and writes its files."""
+    def add(self, command: str, captured: Captured, metrics: Metrics, moves: Moves) -> None:
+        """Takes a turn, and what it took: redacts it and writes its files. ``moves``: those of its worktree."""
         given = captured.turn
+        if given.worktree is not None:
+            self._moves[given.worktree] = moves
         turn = turns.redacted(given, self.workspace.redactor)
         # Pricing each request takes longer than seeing that redaction changed none of what is priced.
         known = metrics if (turn.model, turn.requests) == (given.model, given.requests) else None
@@ -70,12 +80,13 @@ class Bulk:
         except FormatError as error:
             self.problems.append(f"a turn of {turn.conversation}: {error}")
             return
-        tree = self._builder.tree(draft.files)
-        self._count += 1
-        kept = _Kept(
-            draft=replace(draft, files={}), tree=tree, conversation=turn.conversation or "", number=self._count
-        )
+        kept = self._written(draft, turn.conversation or "")
         self._kept.setdefault(self._places.session(command, turn.branch), []).append(kept)
+
+    def _written(self, draft: Draft, conversation: str = "") -> _Kept:
+        self._count += 1
+        tree = self._builder.tree(draft.files)
+        return _Kept(draft=replace(draft, files={}), tree=tree, conversation=conversation, number=self._count)
 
     def _draft(self, turn: Turn, metrics: Metrics | None) -> Draft:
         committer, price = self.workspace.committer, self.workspace.price
@@ -95,18 +106,53 @@ class Bulk:
         """
         landed: list[Landed] = []
         moves: list[tuple[str, Oid, Oid | None]] = []
+        touched: set[tuple[Oid, SessionName]] = set()
+        marked: set[tuple[str, SessionName]] = set()
         for name, kept in self._by_session():
             standing = self._builder.standing(name)
             parent = None if standing is None else standing.parent
-            for item in sorted(kept, key=lambda item: (item.draft.committed_at, item.number)):
+            events, pending = self._events(kept, standing)
+            for item in sorted([*kept, *events], key=lambda item: (item.draft.committed_at, item.number)):
                 parent = self._builder.commit(parent, item.draft, item.tree)
             assert parent is not None, "a session that something came into has a tip"
-            landed.append(Landed(session=name, turns=len(kept), created=standing is None, tip=parent.oid))
+            commits = {Oid(oid) for item in (*kept, *events) for oid in item.draft.facts.commits}
+            landed.append(
+                Landed(session=name, turns=len(kept), commits=len(commits), created=standing is None, tip=parent.oid)
+            )
             moves.append((names.ref_of(name), parent.oid, None if standing is None else standing.parent.oid))
+            touched.update((oid, name) for oid in commits)
+            marked.update((worktree, name) for worktree in pending)
         if moves:
             self._builder.move(moves)
         self.workspace.changed.update(item.session for item in landed)
+        for oid, name in touched:
+            self.workspace.touch(oid, name)
+        for place, name in sorted(marked):
+            worktree = Worktree.named(self.workspace.repository, place)
+            if worktree is not None:
+                worktree.mark(name)
         return landed
+
+    def _events(self, kept: Sequence[_Kept], standing: Standing | None) -> tuple[list[_Kept], set[str]]:
+        """The events of the commits that came next after these turns, and the worktrees in which none came yet."""
+        known = set() if standing is None else {item.facts.turn_id for item in standing.session.commits}
+        coming: dict[tuple[str, Oid], datetime] = {}
+        pending = set()
+        for item in kept:
+            worktree = item.draft.facts.worktree
+            if worktree is None:
+                continue
+            following = self._moves[worktree].next_commit(item.draft.committed_at)
+            if following is None:
+                pending.add(worktree)
+            else:
+                coming[worktree, following[1]] = following[0]
+        events = [
+            self._written(self._moves[worktree].event_of(commit, at, worktree, self.workspace))
+            for (worktree, commit), at in coming.items()
+            if links.event_id(commit) not in known
+        ]
+        return events, pending
 
     def close(self) -> None:
         """Lets go of what was written; nothing of it is seen unless it was finished."""

@@ -29,8 +29,9 @@ from gitsess import agents, strictjson, turns
 from gitsess.agents import restoring
 from gitsess.agents.captured import START, Captured, Position, Reader, turn_id_of
 from gitsess.capture.holding import is_held
-from gitsess.capture.moves import DETACHED, Moves
+from gitsess.capture.moves import Moves
 from gitsess.capture.place import Places
+from gitsess.draft import Draft
 from gitsess.errors import FormatError, GitsessError, Locked, NotFound, StoreError
 from gitsess.gitcli import repository_of
 from gitsess.locks import write_private
@@ -143,6 +144,7 @@ def take(workspace: Workspace, paths: Sequence[Path], done: Drained, *, patience
         *(one.turns() for one in taken.conversations), key=lambda item: item[1].turn.ended_at
     ):
         landing.land(conversation, captured, before)
+    landing.finish()
     return taken
 
 
@@ -413,6 +415,7 @@ class _Landing:
         self._places: dict[str, Places] = {}
         self._known: dict[str, dict[str, tuple[SessionName, int]]] = {}
         self._moves: dict[str, Moves] = {}
+        self._following: dict[tuple[SessionName, Oid], tuple[_Conversation, Workspace, Draft]] = {}
 
     def land(self, conversation: _Conversation, captured: Captured, before: Position) -> None:
         """Records a turn, or what came to it since it was recorded. What fails has the conversation wait."""
@@ -456,7 +459,9 @@ class _Landing:
             )
             if known is not None:
                 # Whoever appended it may have been killed before the notes were written.
-                spot.workspace.appended(session, self._situated(turn, spot))
+                turn = self._situated(turn, spot, recent=conversation.is_current(turn))
+                spot.workspace.appended(session, turn)
+                self._follow(conversation, session, turn, spot)
                 if known[1] < tokens:
                     spot.workspace.correct(session, turn, patience=self._patience)
                 return
@@ -470,7 +475,7 @@ class _Landing:
             raise Locked("its last turn waits in the spool")
         if any(turn.turn_id in path.name for path in workspace.spool.failed()):
             return
-        turn = self._situated(turn, spot)
+        turn = self._situated(turn, spot, recent=conversation.is_current(turn))
         conversation.write(self._owed())
         try:
             recorded = workspace.record(session, turn, patience=self._patience, paid=True)
@@ -487,6 +492,27 @@ class _Landing:
             workspace.correct(session, turn, patience=self._patience)
         else:
             self._done.appended += 1
+        self._follow(conversation, session, turn, spot)
+
+    def _follow(self, conversation: _Conversation, session: SessionName, turn: Turn, spot: _Spot) -> None:
+        """Notes the commit that came after a turn of the past, for no hook told of it."""
+        if turn.worktree is None or conversation.is_current(turn):
+            return
+        moves = self._moves_of(spot, turn)
+        following = moves.next_commit(turn.ended_at)
+        if following is not None:
+            at, commit = following
+            event = moves.event_of(commit, at, turn.worktree, spot.workspace)
+            self._following[session, commit] = (conversation, spot.workspace, event)
+
+    def finish(self) -> None:
+        """Appends the events of the commits that came after turns of the past. What fails has its conversation wait."""
+        for (session, commit), (conversation, workspace, event) in self._following.items():
+            try:
+                workspace.happened(session, event, patience=self._patience)
+                workspace.touch(commit, session)
+            except StoreError as error:
+                conversation.why = conversation.why or str(error)
 
     def owe(self, unnoted: Iterable[tuple[str, Oid, SessionName]]) -> None:
         """Has the notes of these commits written."""
@@ -551,7 +577,8 @@ class _Landing:
 
     def _session(self, conversation: _Conversation, captured: Captured, event: Event, spot: _Spot) -> SessionName:
         """AI_SESSION, else what was in use on the turn's branch, else the session of the agent and the branch."""
-        branch = self._branch(captured.turn, spot)
+        moves = self._moves_of(spot, captured.turn)
+        branch = moves.branch_of(captured.turn, moves.branch)
         if conversation.is_current(captured.turn):
             if event.session is not None:
                 return event.session
@@ -566,25 +593,10 @@ class _Landing:
 
     # --- what was checked out
 
-    def _situated(self, turn: Turn, spot: _Spot) -> Turn:
-        """``turn`` with its worktree, its branch, the commit that HEAD was and those that were made meanwhile."""
+    def _situated(self, turn: Turn, spot: _Spot, *, recent: bool) -> Turn:
         moves = self._moves_of(spot, turn)
-        return replace(
-            turn,
-            checked=True,
-            worktree=turn.worktree or spot.local.repository.worktree,
-            branch=self._branch(turn, spot),
-            head=turn.head or moves.head_at(turn.ended_at),
-            commits=tuple(dict.fromkeys((*turn.commits, *moves.commits(turn.started_at, turn.ended_at)))),
-        )
-
-    def _branch(self, turn: Turn, spot: _Spot) -> str | None:
-        """The branch that was checked out when a turn ended: what git has written down comes before what the agent
-        has, which may have looked for it long before."""
-        found = self._moves_of(spot, turn).branch_at(turn.ended_at)
-        if found is None:
-            return turn.branch or spot.local.branch()
-        return None if found == DETACHED else found
+        worktree = spot.local.repository.worktree if recent or moves.reach(turn.ended_at) else None
+        return replace(moves.situated(turn, worktree, moves.branch), checked=True)
 
     def _moves_of(self, spot: _Spot, turn: Turn) -> Moves:
         place = spot.local.repository.git_dir

@@ -7,12 +7,20 @@ tell: Claude Code (2.1.197, 2.1.330) and Codex (0.169) look once, when they star
 
 from __future__ import annotations
 
+import math
 import os
 import re
-from datetime import datetime
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice, pairwise
 
+from gitsess import links
+from gitsess.draft import Draft
 from gitsess.model import Oid
+from gitsess.turns import Turn
 from gitsess.workspace import Workspace
 
 DETACHED = ""
@@ -20,6 +28,7 @@ DETACHED = ""
 _RECENT_MOVES = 200
 _ALL_MOVES = 100_000
 _TRUSTED_S = 2
+_LAST_OF_SECOND = 0.999_999
 _COMMITTED = ("commit", "cherry-pick", "revert")
 _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SWITCHED = re.compile(r"checkout: moving from (\S+) to ")
@@ -33,12 +42,20 @@ class Moves:
 
     def __init__(self, workspace: Workspace, limit: int = _RECENT_MOVES) -> None:
         self._head = os.path.join(workspace.repository.git_dir, "HEAD")
+        self._description = os.path.join(workspace.repository.common_dir, "description")
         self._objects = os.path.join(workspace.repository.common_dir, "objects")
         self._read_at = workspace.around.now()
         # Before the moves: a switch that comes in between is then one of them.
-        self._branch = workspace.branch() or DETACHED
+        self.branch = workspace.branch()
+        """The one that is checked out now."""
         self._all = workspace.git.head_moves(limit=limit)
         self._cut = len(self._all) == limit and limit < _ALL_MOVES
+        self._ages = [-at for _, at, _ in self._all]
+
+    @classmethod
+    def ever(cls, workspace: Workspace) -> Moves:
+        """All moves that git still knows."""
+        return cls(workspace, _ALL_MOVES)
 
     @classmethod
     def during(cls, workspace: Workspace, began: datetime, ended: datetime, known: Moves | None) -> Moves:
@@ -46,16 +63,38 @@ class Moves:
         # A transcript goes on while it is read.
         if known is None or ended > known._read_at:
             known = cls(workspace)
-        return known if known._reaches(began) else cls(workspace, _ALL_MOVES)
+        return known if known._reaches(began) else cls.ever(workspace)
 
     def _reaches(self, moment: datetime) -> bool:
         """Whether all moves since then are here."""
         return not self._cut or self._all[-1][1] < moment.timestamp()
 
+    def reach(self, moment: datetime) -> bool:
+        """Whether all moves since then are known. A turn of before has no worktree: the commits that came after it are
+        not known, and the next one that is made there would have to bear it."""
+        if not self._all:
+            return False
+        _, oldest, message = self._all[-1]
+        # Before a repository's first commit HEAD had nowhere to move.
+        begun = self._begun if message.startswith("commit (initial)") else math.inf
+        return min(oldest, begun) <= moment.timestamp()
+
+    @cached_property
+    def _begun(self) -> float:
+        """When the repository was made, by the file that nobody writes to afterwards."""
+        try:
+            return os.lstat(self._description).st_mtime
+        except OSError:
+            return math.inf
+
+    def _until(self, second: int) -> Iterator[tuple[Oid, int, str]]:
+        """(where to, second, what by) of the moves of that second and before it, the newest first."""
+        return islice(self._all, bisect_left(self._ages, -second), None)
+
     def head_at(self, moment: datetime) -> Oid | None:
         """The commit that HEAD was; None where that is not known for certain."""
         second = int(moment.timestamp())
-        for oid, at, message in self._all:
+        for oid, at, message in self._until(second):
             if at < second:
                 return oid
             if at == second:
@@ -69,27 +108,40 @@ class Moves:
     def branch_at(self, moment: datetime) -> str | None:
         """The branch that was checked out, or DETACHED; None where the moves do not go back so far."""
         second = int(moment.timestamp())
-        if not self._all or self._all[-1][1] > second:
+        if not self.reach(moment):
             return None
-        branch: str | None = self._branch
-        rebased: str | None = None
-        for _, at, message in self._all:
+        before = self._before[bisect_left(self._ages, -second)]
+        for _, at, message in self._until(second):
             if at < second:
                 break
-            switched, renamed = _SWITCHED.match(message), _RENAMED.match(message)
-            if at == second and (switched or renamed) and not self._was_later(message, moment):
+            if (_SWITCHED.match(message) or _RENAMED.match(message)) and not self._was_later(message, moment):
                 break
-            if switched is not None:
-                # From a commit, where none was checked out: nobody names a branch like one.
-                branch = DETACHED if _OID.fullmatch(switched[1]) else switched[1]
-            elif renamed is not None:
-                branch = renamed[1]
-            elif (done := _REBASED.match(message)) is not None:
-                branch, rebased = DETACHED, done[1]
-            elif _REBASING.match(message):
-                # Of one that still goes on it is not told here what branch it is of.
-                branch, rebased = rebased, None
-        return branch
+            before = _before(message, *before)
+        return before[0]
+
+    @cached_property
+    def _before(self) -> list[tuple[str | None, str | None]]:
+        """What ``_before`` says of all moves newer than each, and last of all moves."""
+        found: list[tuple[str | None, str | None]] = [(self.branch or DETACHED, None)]
+        for _, _, message in self._all:
+            found.append(_before(message, *found[-1]))
+        return found
+
+    def branch_of(self, turn: Turn, otherwise: str | None) -> str | None:
+        """The branch that was checked out when a turn ended: what git has written down comes before what the agent
+        has, which may have looked for it long before."""
+        found = self.branch_at(turn.ended_at)
+        return (turn.branch or otherwise) if found is None else found or None
+
+    def situated(self, turn: Turn, worktree: str | None, otherwise: str | None) -> Turn:
+        """``turn`` with its worktree, its branch, the commit that HEAD was and those that were made meanwhile."""
+        return replace(
+            turn,
+            worktree=turn.worktree or worktree,
+            branch=self.branch_of(turn, otherwise),
+            head=turn.head or self.head_at(turn.ended_at),
+            commits=tuple(dict.fromkeys((*turn.commits, *self.commits(turn.started_at, turn.ended_at)))),
+        )
 
     def _was_later(self, message: str, moment: datetime) -> bool:
         """Whether a switch within the second of ``moment`` came after it. Of the last one that is known exactly, by the
@@ -110,22 +162,53 @@ class Moves:
         return "", 0.0
 
     def commits(self, started: datetime, ended: datetime) -> list[Oid]:
-        """The commits made in that time, oldest first, without those that an amend replaced."""
+        """The commits made in that time, oldest first; for one that was amended since, what took its place."""
         begin, end = started.timestamp(), ended.timestamp()
         found: list[Oid] = []
-        replaced = set()
-        for number, (oid, at, message) in enumerate(self._all):
+        for oid, at, message in self._until(int(end)):
             if at < int(begin):
                 break
-            if at > int(end) or not _is_commit(message):
+            if not _is_commit(message):
                 continue
             made = self._made(oid, at) if at in (int(begin), int(end)) else None
-            if made is not None and not begin <= made <= end:
-                continue
-            found.append(oid)
-            if message.startswith("commit (amend)") and number + 1 < len(self._all):
-                replaced.add(self._all[number + 1][0])
-        return [oid for oid in reversed(found) if oid not in replaced]
+            if made is None or begin <= made <= end:
+                found.append(self._amended.get(oid, oid))
+        return list(dict.fromkeys(reversed(found)))
+
+    def next_commit(self, moment: datetime) -> tuple[datetime, Oid] | None:
+        """The first commit after a time, and when it was made: where no file tells that exactly, in the last moment of
+        its second. Of commits that were amended since, only what took their place counts."""
+        place = bisect_left(self._committed, moment, key=lambda one: one[0])
+        return self._committed[place] if place < len(self._committed) else None
+
+    @cached_property
+    def _committed(self) -> list[tuple[datetime, Oid]]:
+        found: dict[Oid, datetime] = {}
+        for oid, at, message in self._all:
+            if _is_commit(message) and self._amended.get(oid, oid) == oid:
+                made = self._made(oid, at)
+                found[oid] = datetime.fromtimestamp(at + _LAST_OF_SECOND if made is None else made, UTC)
+        return sorted((at, oid) for oid, at in found.items())
+
+    def event_of(self, commit: Oid, at: datetime, worktree: str, workspace: Workspace) -> Draft:
+        """The event of a commit of which no hook told."""
+        branch = self.branch_at(at) or None
+        return links.event_of(
+            commit,
+            at=at,
+            worktree=worktree,
+            branch=branch and workspace.redactor.text(branch),
+            committer=workspace.committer,
+        )
+
+    @cached_property
+    def _amended(self) -> dict[Oid, Oid]:
+        """What took the place of each commit that was amended, by any number of steps."""
+        found: dict[Oid, Oid] = {}
+        for (new, _, message), (old, _, _) in pairwise(self._all):
+            if message.startswith("commit (amend)"):
+                found.setdefault(old, found.get(new, new))
+        return found
 
     def _made(self, oid: Oid, at: int) -> float | None:
         """When exactly a commit was made, by the file that it was written to; None where that does not tell."""
@@ -134,6 +217,21 @@ class Moves:
         except OSError:
             return None
         return made if abs(made - at) <= _TRUSTED_S else None
+
+
+def _before(message: str, branch: str | None, rebased: str | None) -> tuple[str | None, str | None]:
+    """(branch, branch that a rebase is of) before a move, from those after it."""
+    if (switched := _SWITCHED.match(message)) is not None:
+        # From a commit, where none was checked out: nobody names a branch like one.
+        return DETACHED if _OID.fullmatch(switched[1]) else switched[1], rebased
+    if (renamed := _RENAMED.match(message)) is not None:
+        return renamed[1], rebased
+    if (done := _REBASED.match(message)) is not None:
+        return DETACHED, done[1]
+    if _REBASING.match(message):
+        # Of one that still goes on it is not told here what branch it is of.
+        return rebased, None
+    return branch, rebased
 
 
 def _is_commit(message: str) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,8 +18,9 @@ from gitsess import agents, metadata, turns
 from gitsess.agents.captured import START, Captured, Reader, Transcript
 from gitsess.capture import events
 from gitsess.capture.bulk import Bulk, Landed, turn_ids
+from gitsess.capture.moves import Moves
 from gitsess.commit import Metrics
-from gitsess.errors import FormatError, GitsessError
+from gitsess.errors import FormatError, GitsessError, StoreError
 from gitsess.gitcli import repository_of
 from gitsess.money import plus
 from gitsess.transfer.importing import holding
@@ -145,6 +145,7 @@ class _Places:
         self._by_folder: dict[str, Workspace | None] = {}
         self._by_repository: dict[tuple[str, str | None], Workspace] = {}
         self._known: dict[str, set[str]] = {}
+        self._moves: dict[str, Moves] = {}
 
     def of(self, folder: str | None) -> Workspace | None:
         """The repository that a folder lies in; None where it lies in none now."""
@@ -163,6 +164,13 @@ class _Places:
         found = repository_of(folder, self._around.environment)
         key = (found.common_dir, found.worktree)
         return self._by_repository.setdefault(key, Workspace(found, self._around))
+
+    def moves(self, workspace: Workspace) -> Moves:
+        """Where HEAD of a worktree was."""
+        place = workspace.repository.git_dir
+        if place not in self._moves:
+            self._moves[place] = Moves.ever(workspace)
+        return self._moves[place]
 
     def known(self, workspace: Workspace) -> set[str]:
         """The ids of the turns that are there; of one repository always the same set."""
@@ -207,8 +215,10 @@ class _Group(ExitStack):
         if place not in self._bulks:
             self._bulks[place] = Bulk(workspace, self.enter_context(holding(workspace.git)))
             self.callback(self._bulks[place].close)
-        turn = replace(captured.turn, worktree=workspace.repository.worktree)
-        self._bulks[place].add(command, captured.replace(turn=turn), metrics)
+        moves = self._places.moves(workspace)
+        worktree = workspace.repository.worktree if moves.reach(captured.turn.ended_at) else None
+        turn = moves.situated(captured.turn, worktree, None)
+        self._bulks[place].add(command, captured.replace(turn=turn), metrics, moves)
 
     def _charge(self, workspace: Workspace, captured: Captured) -> Metrics:
         metrics = turns.metrics_of(captured.turn, workspace.price)
@@ -230,4 +240,8 @@ class _Group(ExitStack):
             events.forget(bulk.workspace.repository.state_dir)
             self._done.landed += [(metadata.repository_text(place), item) for item in landed]
             self._done.problems += bulk.problems
+            try:
+                bulk.workspace.settle()
+            except StoreError as error:
+                self._done.problems.append(f"the notes on their commits were not written: {error}")
             bulk.workspace.finish()

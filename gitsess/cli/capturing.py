@@ -46,9 +46,21 @@ def import_past(around: Surroundings, values: dict[str, Any]) -> int:
 
 def _landed_lines(done: Past, around: Surroundings) -> Iterator[str]:
     if done.landed:
-        columns = [Column("SESSION"), Column("REPOSITORY"), Column("TURNS", right=True), Column("")]
+        columns = [
+            Column("SESSION"),
+            Column("REPOSITORY"),
+            Column("TURNS", right=True),
+            Column("COMMITS", right=True),
+            Column(""),
+        ]
         cells = [
-            [item.session, one_line(label(place)), f"{item.turns:,}", "new" if item.created else "added"]
+            [
+                item.session,
+                one_line(label(place)),
+                f"{item.turns:,}",
+                f"{item.commits:,}",
+                "new" if item.created else "added",
+            ]
             for place, item in done.landed
         ]
         yield from table(columns, cells, look=style(around.environment), columns_available=terminal_width())
@@ -117,6 +129,7 @@ def _json(done: Past, *, dry_run: bool) -> dict[str, Any]:
                 "session": item.session,
                 "repository": place,
                 "turns": item.turns,
+                "commits": item.commits,
                 "outcome": "created" if item.created else "updated",
                 "tip": item.tip,
             }

@@ -807,9 +807,10 @@ VERBS = (
             "What is there already stays, so importing twice is importing once. A session that went on in the file"
             " goes on here; one that went on in both is merged; another session of the same name comes in as"
             " NAME-XXXXXX. Where text was taken out of one of two histories the import is refused with exit code 3.",
-            "--from claude, codex, gemini or all reads what these agents keep on disk, wherever they worked: each turn"
-            " becomes a commit of its repository, in the session of its agent and branch, with every request counted"
-            " and priced once. Importing again adds what was said since. With --dry-run: what each month came to, by"
+            "--from claude, codex, gemini, opencode or all reads what these agents keep on disk, wherever they worked:"
+            " each turn becomes a commit of its repository, in the session of its agent and branch, with every request"
+            " counted and priced once, and is linked to the code commits that it led to, as far as HEAD's reflog"
+            " knows them. Importing again adds what was said since. With --dry-run: what each month came to, by"
             " repository.",
             "--from session-dir makes a session of every folder with a metadata.json, and a turn of every interaction"
             " in it, with the beginning of the prompt, the dates, tokens and estimated cost that stand there. The"
