@@ -86,7 +86,7 @@ class Codex(Agent):
     """A rollout below CODEX_HOME."""
 
     name = "codex"
-    key = ""
+    key = asked = ""
 
     def begin(self) -> None:
         self.home = self.captures.home / "codex home"
@@ -107,7 +107,7 @@ class Codex(Agent):
             file.write(json.dumps({"timestamp": self.tick(), "type": kind, "payload": payload}) + "\n")
 
     def prompt(self, text: str) -> str:
-        self.key = self.uuid(1000 + self.count)
+        self.key, self.asked = self.uuid(1000 + self.count), text
         self.line("event_msg", type="task_started", turn_id=self.key)
         self.line("turn_context", turn_id=self.key, cwd=str(self.captures.repo.path), model="gpt-5-codex")
         self.line("response_item", type="message", role="user", content=[{"type": "input_text", "text": text}])
@@ -128,7 +128,7 @@ class Codex(Agent):
             "thread-id": self.thread,
             "turn-id": self.key,
             "cwd": str(self.captures.repo.path),
-            "input-messages": ["…"],
+            "input-messages": [self.asked],
             "last-assistant-message": said,
         }
         self.run([str(self.captures.script), "codex", json.dumps(event)])
@@ -398,16 +398,24 @@ def test_a_fork_of_codex_that_begins_with_a_copy(captures: Captures) -> None:
 
 
 def test_a_thread_that_is_nowhere(captures: Captures) -> None:
-    """Without a rollout, or with ids that are none, there is no turn; nothing else is looked at, and nothing waits."""
+    """Without a rollout there is what was told of the turn; with ids that are none there is no turn; nothing else is
+    looked at, and nothing waits."""
     agent = Codex(captures)
     agent.turn("One", "Yes.")
     agent.path.unlink()
     captures.drain()
-    event = {"type": "agent-turn-complete", "turn-id": "1", "cwd": str(captures.repo.path)}
+    event = {
+        "type": "agent-turn-complete",
+        "turn-id": "1",
+        "cwd": str(captures.repo.path),
+        "last-assistant-message": "No.",
+    }
     for thread in ("../../../etc/passwd", "*", "", None, agent.thread.upper()):
         agent.run([str(captures.script), "codex", json.dumps({**event, "thread-id": thread})])
     captures.repo.ai("drain", code=None)
-    assert captures.repo.refs() == []
+    assert captures.repo.refs() == ["refs/ai-sessions/codex-main"]
+    assert captures.prompts("codex-main") == ["One"]
+    assert captures.sums("codex-main") == (1, 0)
     assert [path for path in captures.spool.iterdir() if path.is_file()] == []
 
 
@@ -507,3 +515,14 @@ def test_a_chat_of_gemini_that_goes_on_in_another_file(captures: Captures) -> No
     agent.hook("SessionEnd")
     captures.drain()
     assert captures.sums("gemini-main") == (2, total)
+
+
+def test_a_chat_of_gemini_that_is_gone(captures: Captures) -> None:
+    """By no id of its prompt the turn could be told from the same one in another chat: that it is lost is said."""
+    agent = Gemini(captures)
+    agent.path.unlink()
+    agent.hook("AfterAgent", prompt="One", prompt_response="Yes.")
+    done = captures.repo.ai("drain", "--wait", code=None)
+    assert done.err == f"warning: 1 turn not recorded: the transcript {agent.path} is gone\n"
+    assert captures.repo.refs() == []
+    assert captures.repo.ai("drain", "--wait").err == "nothing waits in the spool\n"

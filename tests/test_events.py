@@ -594,6 +594,9 @@ def test_events_that_lead_nowhere(captures: Captures) -> None:
     captures.drain()
     for body in ({"cwd": "/"}, {**missing, "transcript_path": 7}, {**missing, "transcript_path": "relative"}):
         captures.hook(body)
+    (captures.home / "link.jsonl").symlink_to(talk.path)
+    for place in (captures.home, captures.home / "link.jsonl", Path("/dev/zero")):
+        captures.hook({**missing, "transcript_path": str(place)})
     (captures.spool / "x.event").write_text("agent\n\n{}")
     (captures.spool / "y.event").write_text("agent nobody\nuse true\n\n{}")
     (captures.spool / "z.event").write_text("agent claude\n\nno JSON")
@@ -601,10 +604,33 @@ def test_events_that_lead_nowhere(captures: Captures) -> None:
     talk.answer("Because.")
     captures.hook(talk.body("Stop", "Because."))
     done = captures.repo.ai("drain", code=1)
-    assert done.err.count("a spooled event cannot be appended and was set aside") == 6
+    assert done.err.count("a spooled event cannot be appended and was set aside") == 9
     assert captures.prompts("claude-main") == ["Why?"]
-    assert len(list((captures.spool / "failed").iterdir())) == 6
+    assert len(list((captures.spool / "failed").iterdir())) == 9
     assert [path for path in captures.spool.iterdir() if path.is_file()] == []
+
+
+def test_a_turn_whose_transcript_is_gone(captures: Captures) -> None:
+    """What the agent told its hooks is recorded, at an unknown cost; should the transcript come back, with what it
+    took."""
+    talk = captures.talk()
+    captures.turn(talk, "One", "Yes.")
+    talk.prompt("Two")
+    captures.hook({**talk.body("UserPromptSubmit"), "prompt": "Two"})
+    talk.answer("Done.", tokens=100)
+    captures.hook(talk.body("Stop", "Done."))
+    kept = talk.path.read_bytes()
+    talk.path.unlink()
+    captures.drain()
+    assert captures.prompts("claude-main") == ["One", "Two"]
+    item = captures.repo.session("claude-main").commits[-1]
+    assert item.facts.metrics is not None
+    assert (item.facts.metrics.cost_usd, item.facts.status, item.facts.branch) == (None, "ok", "main")
+    assert captures.repo.git("show", f"{item.oid}:response.md") == "Done."
+    talk.path.write_bytes(kept)
+    captures.hook(talk.body("SessionEnd"))
+    captures.drain()
+    assert captures.sums("claude-main") == (2, 112)
 
 
 def test_a_turn_of_another_repository(captures: Captures, tmp_path: Path) -> None:

@@ -144,10 +144,11 @@ def lines(path: Path, offset: int, *, unread: re.Pattern[bytes] | None = None) -
         raise NotFound(f"the transcript {path} is gone") from None
     except OSError as error:
         raise StoreError(f"the transcript {path} cannot be read: {error.strerror}") from None
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(handle)
+        raise StoreError(f"the transcript {path} is no regular file")
     with open(handle, "rb") as stream:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise StoreError(f"the transcript {path} is no regular file")
         # A file that is shorter than it was is another one.
         place = offset if offset <= found.st_size else 0
         stream.seek(place)

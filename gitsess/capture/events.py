@@ -15,6 +15,7 @@ import hashlib
 import heapq
 import os
 import re
+import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,9 +36,10 @@ from gitsess.draft import Draft
 from gitsess.errors import FormatError, GitsessError, Locked, NotFound, StoreError
 from gitsess.gitcli import repository_of
 from gitsess.locks import write_private
-from gitsess.model import JSON, Oid, SessionName, TokenUsage
+from gitsess.model import JSON, Oid, SessionName, TokenUsage, TurnId
 from gitsess.names import is_valid
 from gitsess.spool import Event, Spool
+from gitsess.text import plural
 from gitsess.turns import Turn
 from gitsess.values import Value
 from gitsess.workspace import Drained, Workspace
@@ -105,6 +107,9 @@ class Taken:
         for conversation in self.conversations:
             if not conversation.why:
                 conversation.remember()
+                if conversation.lost:
+                    lost = plural(conversation.lost, "turn")
+                    self._done.problems.append(f"{lost} not recorded: the transcript {conversation.path} is gone")
             for event in conversation.events:
                 if conversation.why:
                     self._done.waiting.append((event.path, conversation.why))
@@ -162,6 +167,10 @@ def _transcript(workspace: Workspace, event: Event) -> str:
         path = _rollout(workspace, event)
     if not isinstance(path, str) or not path.startswith("/") or "\0" in path:
         raise FormatError(f"{event.path.name} names no transcript")
+    with suppress(OSError):
+        # Neither what was never one nor a link becomes one by waiting.
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise FormatError(f"the transcript {path} is no regular file")
     return path
 
 
@@ -198,6 +207,8 @@ class _Conversation:
         self.kind = _KINDS[agent]
         self.path, self.events = path, events
         self.why = ""
+        self.lost = 0
+        """Turns that were told of, and are in no transcript."""
         name = f"{agent}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}.json"
         self._file = os.path.join(workspace.repository.state_dir, FOLDER, name)
         self._fresh = workspace.around.now() - events[-1].at < _FRESH
@@ -222,6 +233,8 @@ class _Conversation:
             pass
         except StoreError as error:
             self.why = str(error)
+        except OSError as error:
+            self.why = f"the transcript {self.path} cannot be read: {error.strerror}"
 
     def _turns(self) -> Iterator[tuple[_Conversation, Captured, Position]]:
         position = self.position
@@ -254,14 +267,45 @@ class _Conversation:
     def _ended(self, position: Position, awaited: str) -> list[Captured]:
         """The turns from ``position`` on, as soon as the answer that the agent spoke of is written down."""
         for step in range(_STEPS + 1):
-            found: list[Captured] = []
-            with suppress(NotFound):
+            try:
                 found = list(self.reader.read(self.path, position, closed=True))
+            except NotFound:
+                found = [] if awaited and step < _STEPS else self._told()
             if not awaited or any(self._tells(captured.turn, awaited) for captured in found):
                 break
             if step < _STEPS:
                 time.sleep(_STEP_S)
         return found
+
+    def _told(self) -> list[Captured]:
+        """The turns that the events themselves tell of, where there is no transcript: what was asked and answered, and
+        nothing of what it took. Should it appear, there is more to say of them by the same ids."""
+        asked: dict[tuple[str, str], tuple[str, datetime]] = {}
+        found: dict[TurnId, Captured] = {}
+        for event in self.events:
+            conversation, prompt = (event.body.get(key) for key in (self.kind.conversation, self.kind.prompt))
+            answer, text = event.body.get(self.kind.said), _asked(event)
+            if isinstance(conversation, str) and isinstance(prompt, str):
+                if text is not None:
+                    asked.setdefault((conversation, prompt), (text, event.at))
+                if isinstance(answer, str) and _name(event) in self.kind.closing:
+                    text, began = asked.get((conversation, prompt), ("", event.at))
+                    turn = Turn(
+                        prompt=text,
+                        response=answer,
+                        agent=self.reader.AGENT,
+                        started_at=began,
+                        ended_at=event.at,
+                        conversation=conversation,
+                        turn_id=turn_id_of(self.reader.AGENT, conversation, prompt),
+                        checked=True,
+                    )
+                    cwd = _text(event.body.get("cwd"))
+                    found.setdefault(turn.turn_id, Captured(turn=turn, cwd=cwd, complete=True, position=START))
+            elif isinstance(answer, str) and answer:
+                # By no id of its prompt it could be told from the same turn in another transcript.
+                self.lost += 1
+        return list(found.values())
 
     def _tells(self, turn: Turn, awaited: str) -> bool:
         """Whether a turn has the answer that the agent spoke of. The turn before may have been answered in the same
@@ -387,6 +431,13 @@ def _last_of(value: JSON) -> _Last | None:
 
 def _name(event: Event) -> JSON:
     return event.body.get("hook_event_name") or event.body.get("type")
+
+
+def _asked(event: Event) -> str | None:
+    """The prompt, where an event has it."""
+    said = event.body.get("input-messages")
+    text = said[-1] if isinstance(said, list) and said else event.body.get("prompt")
+    return text if isinstance(text, str) else None
 
 
 def _plain(text: str) -> str:

@@ -110,6 +110,7 @@ def drain(around: Surroundings, values: dict[str, Any]) -> int:
                     "events": done.events,
                     "waiting": [{"file": str(path), "reason": why} for path, why in done.waiting],
                     "failed": [{"file": str(path), "reason": why} for path, why in done.failed],
+                    "problems": done.problems,
                     "busy": done.busy,
                 },
                 indent=2,
@@ -117,7 +118,7 @@ def drain(around: Surroundings, values: dict[str, Any]) -> int:
         )
     elif done.busy:
         note("another drain is at work; it takes what is there")
-    elif not (done.appended or done.events or done.waiting or done.failed):
+    elif not (done.appended or done.events or done.waiting or done.failed or done.problems):
         note("nothing waits in the spool")
     else:
         report_drain(done)
