@@ -238,12 +238,19 @@ def test_record_and_drain_answer_with_their_keys(repo: Repo) -> None:
     spooled = repo.ai("record", "plan", "x", "--json", stdin=json.dumps({"prompt": "q"})).json
     assert (spooled["oid"], spooled["existed"]) == (None, False)
     waiting = repo.ai("drain", "--json").json
-    assert tuple(waiting) == ("appended", "events", "waiting", "failed", "busy")
+    assert tuple(waiting) == ("appended", "events", "waiting", "failed", "problems", "busy")
     assert waiting["appended"] == 0
     assert [tuple(item) for item in waiting["waiting"]] == [("file", "reason")]
     assert waiting["waiting"][0]["file"] == spooled["spooled"]
     (repo.path / ".git/refs/ai-sessions/plan-x.lock").unlink()
-    assert repo.ai("drain", "--json").json == {"appended": 1, "events": 0, "waiting": [], "failed": [], "busy": False}
+    assert repo.ai("drain", "--json").json == {
+        "appended": 1,
+        "events": 0,
+        "waiting": [],
+        "failed": [],
+        "problems": [],
+        "busy": False,
+    }
 
 
 def test_times_are_utc_with_milliseconds_only_where_there_are_any(repo: Repo) -> None:
