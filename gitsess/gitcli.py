@@ -247,6 +247,11 @@ class Git:
                 found.append((Oid(oid), int(seconds), message))
         return found
 
+    def ever_held(self, folder: str, path: str) -> bool:
+        """Whether a commit of any branch touched this path below a folder of the working tree."""
+        words = ["git", "--literal-pathspecs", "log", "--all", "-n1", "--format=%H", "--", path]
+        return bool(_run(words, self.environment, cwd=folder).out)
+
     def empty_tree(self) -> Oid:
         """The empty tree, which merges have, written: git reads it without its object, and fsck misses it."""
         return Oid(self.output("hash-object", "-t", "tree", "-w", "--stdin", stdin=b"").decode().strip())

@@ -196,6 +196,31 @@ def test_each_turn_goes_to_the_repository_that_it_happened_in(repo: Repo, home: 
     assert len(copies) == 2
 
 
+def test_a_folder_that_is_gone_is_of_the_repository_that_knew_it(repo: Repo, home: Path) -> None:
+    """By its history, or where an agent made a worktree of its own; what only lay around there is not."""
+    (repo.path / "old/pkg").mkdir(parents=True)
+    (repo.path / "old/pkg/a.py").write_text("")
+    repo.git("add", ".")
+    repo.git("commit", "-qm", "Add")
+    repo.git("rm", "-qr", "old")
+    feature = repo.path / ".claude/worktrees/feat/lib"
+    for number, folder in enumerate((repo.path / "old/pkg", feature, repo.path / "clones/other")):
+        transcript(home, f"{number}{ALPHA[1:]}", folder, [Asked(folder.name, NOON + hours(number))], branch=folder.name)
+    ran = repo.ai("import", "--from", "claude", "--project", str(repo.path))
+    assert ran.err == "2 turns imported into 1 repository\n"
+    assert repo.refs() == ["refs/ai-sessions/claude-lib", "refs/ai-sessions/claude-pkg"]
+    ran = repo.ai("import", "--from", "claude")
+    assert f"1 turn left out, of folders that are in no repository now: {repo.path}/clones/other" in ran.err
+
+
+def test_what_an_agents_worktree_did_is_not_of_the_main_one(old: Repo, home: Path) -> None:
+    """Its branch is the agent's word for it, and commits made elsewhere bear nothing of it."""
+    made(old, NOON + hours(2))
+    transcript(home, ALPHA, old.path / ".claude/worktrees/feat", [Asked("one", NOON)], branch="feat")
+    old.ai("import", "--from", "claude")
+    assert bearers(old, "claude-feat") == {"one": None}
+
+
 def test_a_linked_worktree_is_named(repo: Repo, home: Path, tmp_path: Path) -> None:
     moved(repo, NOON - hours(1), "worktree", "add", "-q", str(tmp_path / "linked"))
     transcript(home, ALPHA, tmp_path / "linked", [Asked("one", NOON)], branch="linked")
@@ -222,7 +247,9 @@ def test_since_and_project_pick(repo: Repo, home: Path, tmp_path: Path) -> None:
     assert ran.err == "1 turn imported into 1 repository\n"
     assert found(repo, "claude-main") == ["two"]
     assert other.refs() == []
-    assert repo.ai("import", "--from", "claude", "--project", str(tmp_path / "gone"), code=1).err.count("\n") == 1
+    for folder, why in ((tmp_path / "gone", "there is no such folder"), (tmp_path, "it is in no repository")):
+        ran = repo.ai("import", "--from", "claude", "--project", str(folder), code=1)
+        assert ran.err == f"error: --project {folder}: {why}\n"
 
 
 @pytest.mark.parametrize(

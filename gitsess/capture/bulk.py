@@ -67,10 +67,10 @@ class Bulk:
         self.problems: list[str] = []
         """A line for each turn that no commit can be made of."""
 
-    def add(self, command: str, captured: Captured, metrics: Metrics, moves: Moves) -> None:
+    def add(self, command: str, captured: Captured, metrics: Metrics, moves: Moves | None) -> None:
         """Takes a turn, and what it took: redacts it and writes its files. ``moves``: those of its worktree."""
         given = captured.turn
-        if given.worktree is not None:
+        if moves is not None and given.worktree is not None:
             self._moves[given.worktree] = moves
         turn = turns.redacted(given, self.workspace.redactor)
         # Pricing each request takes longer than seeing that redaction changed none of what is priced.

@@ -7,6 +7,8 @@ passed over before anything is made of it.
 
 from __future__ import annotations
 
+import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -20,10 +22,11 @@ from gitsess.capture import events
 from gitsess.capture.bulk import Bulk, Landed, turn_ids
 from gitsess.capture.moves import Moves
 from gitsess.commit import Metrics
-from gitsess.errors import FormatError, GitsessError, StoreError
-from gitsess.gitcli import repository_of
+from gitsess.errors import FormatError, GitsessError, NotFound, StoreError
+from gitsess.gitcli import Git, Repository, repository_of
 from gitsess.money import plus
 from gitsess.transfer.importing import holding
+from gitsess.turns import Turn
 from gitsess.values import Value
 from gitsess.workspace import Surroundings, Workspace
 
@@ -33,6 +36,8 @@ AGENTS = agents.READERS
 
 AT_WORK = timedelta(hours=24)
 """How long an agent may be at work on a turn without a word in its transcript."""
+_WORKTREE = re.compile(r"/\.claude/worktrees/[^/]+")
+"""Where Claude Code puts the worktrees that it makes, and takes away again."""
 
 
 class Bill:
@@ -81,7 +86,7 @@ def take_in(
     """
     done = Past()
     places = _Places(around)
-    only = None if project is None else places.required(project)
+    only = None if project is None else places.project(project)
     found = list(_transcripts(around, names, since))
     groups: dict[str, list[tuple[Reader, Transcript]]] = {}
     for reader, transcript in found:
@@ -137,6 +142,13 @@ def _size(path: Path) -> int:
         return 0
 
 
+def _existing(folder: str) -> str:
+    """The nearest folder at or above this one that is there."""
+    while not os.path.isdir(folder) and folder != os.path.dirname(folder):
+        folder = os.path.dirname(folder)
+    return folder
+
+
 class _Places:
     """The repositories of folders, as far as they were asked for."""
 
@@ -148,25 +160,53 @@ class _Places:
         self._moves: dict[str, Moves] = {}
 
     def of(self, folder: str | None) -> Workspace | None:
-        """The repository that a folder lies in; None where it lies in none now."""
+        """The repository that a folder lies in, or lay in when it was there: where its path is known to the history of
+        the repository around it, or is that of an agent's own worktree. None where it lies in none now."""
         if folder is None:
             return None
         if folder not in self._by_folder:
             try:
-                self._by_folder[folder] = self.required(folder)
+                self._by_folder[folder] = self._find(folder)
             except (GitsessError, OSError, ValueError):
                 # A path from a transcript may be any text.
                 self._by_folder[folder] = None
         return self._by_folder[folder]
 
-    def required(self, folder: str) -> Workspace:
+    def project(self, folder: str) -> Workspace:
         """The repository that a folder lies in; raises NotFound or StoreError."""
-        found = repository_of(folder, self._around.environment)
+        try:
+            return self._opened(repository_of(folder, self._around.environment))
+        except NotFound:
+            why = "it is in no repository" if os.path.isdir(folder) else "there is no such folder"
+            raise NotFound(f"--project {folder}: {why}") from None
+
+    def _find(self, folder: str) -> Workspace:
+        try:
+            return self._opened(repository_of(folder, self._around.environment))
+        except NotFound:
+            left = _existing(folder)
+            if left == folder:
+                raise
+            found = repository_of(left, self._around.environment)
+            gone = os.path.relpath(folder, left)
+            if not (_WORKTREE.search(folder) or Git(found, self._around.environment).ever_held(left, gone)):
+                raise
+            # Where it was another worktree, what is known of this one's HEAD says nothing of it.
+            return self._opened(found.replace(worktree=None) if _WORKTREE.search(folder) else found)
+
+    def _opened(self, found: Repository) -> Workspace:
         key = (found.common_dir, found.worktree)
         return self._by_repository.setdefault(key, Workspace(found, self._around))
 
-    def moves(self, workspace: Workspace) -> Moves:
-        """Where HEAD of a worktree was."""
+    def situated(self, workspace: Workspace, turn: Turn) -> tuple[Turn, Moves | None]:
+        """``turn`` where it happened, and where HEAD was there, if that is known."""
+        worktree = workspace.repository.worktree
+        if worktree is None:
+            return turn, None
+        moves = self._moves_of(workspace)
+        return moves.situated(turn, worktree if moves.reach(turn.ended_at) else None, None), moves
+
+    def _moves_of(self, workspace: Workspace) -> Moves:
         place = workspace.repository.git_dir
         if place not in self._moves:
             self._moves[place] = Moves.ever(workspace)
@@ -215,9 +255,7 @@ class _Group(ExitStack):
         if place not in self._bulks:
             self._bulks[place] = Bulk(workspace, self.enter_context(holding(workspace.git)))
             self.callback(self._bulks[place].close)
-        moves = self._places.moves(workspace)
-        worktree = workspace.repository.worktree if moves.reach(captured.turn.ended_at) else None
-        turn = moves.situated(captured.turn, worktree, None)
+        turn, moves = self._places.situated(workspace, captured.turn)
         self._bulks[place].add(command, captured.replace(turn=turn), metrics, moves)
 
     def _charge(self, workspace: Workspace, captured: Captured) -> Metrics:
