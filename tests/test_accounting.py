@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from gitsess.agents import opencode
+from gitsess.agents import claude, opencode
+from gitsess.capture.declined import decline
 from tests.agents import make_opencode
 from tests.conftest import Repo
 
@@ -147,6 +148,12 @@ def test_turns_that_are_missing(agents: Agents) -> None:
     ran = agents.repo.ai("doctor", "--accounting", code=1)
     assert "turns that are not recorded; 'git ai-session import --from claude' brings them in" in ran.out
     assert ran.err.endswith("1 fault\n")
+    # What nobody wanted recorded is no fault.
+    declined = [one.turn.turn_id for one in claude.read(agents.transcript(), closed=True)]
+    for turn_id in declined:
+        decline(str(agents.repo.path / ".git/ai-sessions"), turn_id)
+    assert kinds(agents.compare())[EDIT] == {"declined"}
+    (agents.repo.path / ".git/ai-sessions/declined").unlink()
     agents.bring_in()
     assert kinds(agents.compare())[EDIT] == set()
 

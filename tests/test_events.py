@@ -545,6 +545,16 @@ def test_where_sessions_are_not_to_be_used_nothing_is_captured(captures: Capture
     captures.turn(talk, "Secret again", "Yes.", USE_SESSIONS="false")
     captures.turn(talk, "Open again", "Yes.")
     assert captures.prompts("claude-main") == ["Open", "Open again"]
+    # No import brings in what was not to be recorded, and nobody calls it missing, until its ids are forgotten.
+    ran = captures.repo.ai("import", "--from", "claude")
+    assert ran.err == "nothing to import; 2 there already; 5 left out, as USE_SESSIONS=false had it\n"
+    assert captures.repo.ai("import", "--from", "claude", "--json").json["declined_turns"] == 5
+    captures.hook(talk.body("SessionEnd"))
+    captures.drain()
+    assert captures.prompts("claude-main") == ["Open", "Open again"]
+    assert (captures.state / "declined").stat().st_mode & 0o777 == 0o600
+    (captures.state / "declined").unlink()
+    assert captures.repo.ai("import", "--from", "claude").err.startswith("5 turns imported")
 
 
 def test_events_of_both_kinds_that_are_drained_together(captures: Captures) -> None:

@@ -18,7 +18,7 @@ import re
 import stat
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -29,6 +29,7 @@ from typing import Any
 from gitsess import agents, strictjson, turns
 from gitsess.agents import restoring
 from gitsess.agents.captured import START, Captured, Position, Reader, turn_id_of
+from gitsess.capture.declined import decline, declined
 from gitsess.capture.holding import is_held
 from gitsess.capture.moves import Moves
 from gitsess.capture.place import Places
@@ -465,6 +466,7 @@ class _Landing:
         self._locals: dict[str, Workspace] = {}
         self._places: dict[str, Places] = {}
         self._known: dict[str, dict[str, tuple[SessionName, int]]] = {}
+        self._declined: dict[str, set[str]] = {}
         self._moves: dict[str, Moves] = {}
         self._following: dict[tuple[SessionName, Oid], tuple[_Conversation, Workspace, Draft]] = {}
 
@@ -497,7 +499,9 @@ class _Landing:
             known = None if conversation.whole else self._known_in(spot.workspace).get(turn.turn_id)
             if known is not None:
                 session = known[0]
-            elif not event.enabled:
+            elif not event.enabled or turn.turn_id in self._declined_in(spot.workspace):
+                if conversation.is_current(turn) and not event.enabled:
+                    decline(spot.workspace.repository.state_dir, turn.turn_id)
                 left_out = _Last(turn_id=turn.turn_id, session=None, repository=None, requests=0, tokens=0)
                 conversation.note(left_out, before)
                 return
@@ -625,6 +629,12 @@ class _Landing:
                         known.setdefault(entry.turn_id, (account.name, total))
             self._known[place] = known
         return self._known[place]
+
+    def _declined_in(self, workspace: Workspace) -> Container[str]:
+        place = workspace.repository.state_dir
+        if place not in self._declined:
+            self._declined[place] = declined(place)
+        return self._declined[place]
 
     def _session(self, conversation: _Conversation, captured: Captured, event: Event, spot: _Spot) -> SessionName:
         """AI_SESSION, else what was in use on the turn's branch, else the session of the agent and the branch."""

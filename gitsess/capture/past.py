@@ -20,6 +20,7 @@ from gitsess import agents, metadata, turns
 from gitsess.agents.captured import START, Captured, Reader, Transcript
 from gitsess.capture import events
 from gitsess.capture.bulk import Bulk, Landed, turn_ids
+from gitsess.capture.declined import declined
 from gitsess.capture.moves import Moves
 from gitsess.commit import Metrics
 from gitsess.errors import FormatError, GitsessError, NotFound, StoreError
@@ -52,13 +53,15 @@ class Bill:
 
 class Past:
     """What an import did, or would do: what landed by repository, the months' bills by (repository, month), turns
-    that were there already, and those of folders that are no repository (now), by folder."""
+    that were there already, those that ``USE_SESSIONS=false`` declined, and those of folders that are no repository
+    (now), by folder."""
 
     def __init__(self) -> None:
         self.landed: list[tuple[str, Landed]] = []
         self.bills: dict[tuple[str, str], Bill] = {}
         self.turns = 0
         self.known = 0
+        self.declined = 0
         self.homeless: Counter[str] = Counter()
         self.problems: list[str] = []
 
@@ -157,6 +160,7 @@ class _Places:
         self._by_folder: dict[str, Workspace | None] = {}
         self._by_repository: dict[tuple[str, str | None], Workspace] = {}
         self._known: dict[str, set[str]] = {}
+        self._declined: dict[str, set[str]] = {}
         self._moves: dict[str, Moves] = {}
 
     def of(self, folder: str | None) -> Workspace | None:
@@ -212,6 +216,13 @@ class _Places:
             self._moves[place] = Moves.ever(workspace)
         return self._moves[place]
 
+    def declined(self, workspace: Workspace) -> set[str]:
+        """The ids of turns that are not to be recorded."""
+        place = workspace.repository.common_dir
+        if place not in self._declined:
+            self._declined[place] = declined(workspace.repository.state_dir)
+        return self._declined[place]
+
     def known(self, workspace: Workspace) -> set[str]:
         """The ids of the turns that are there; of one repository always the same set."""
         place = workspace.repository.common_dir
@@ -242,6 +253,9 @@ class _Group(ExitStack):
         known = self._places.known(workspace)
         if captured.turn.turn_id in known:
             self._done.known += 1
+            return
+        if captured.turn.turn_id in self._places.declined(workspace):
+            self._done.declined += 1
             return
         known.add(captured.turn.turn_id)
         try:

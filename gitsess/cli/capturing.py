@@ -104,6 +104,7 @@ def _sum_up(done: Past, *, dry_run: bool) -> None:
     would = "would be " if dry_run else ""
     repositories = len({place for place, _ in done.bills})
     known = f"; {done.known:,} there already" if done.known else ""
+    known += f"; {done.declined:,} left out, as USE_SESSIONS=false had it" if done.declined else ""
     if done.turns:
         places = "1 repository" if repositories == 1 else f"{repositories:,} repositories"
         note(f"{plural(done.turns, 'turn')} {would}imported into {places}{known}")
@@ -124,6 +125,7 @@ def _json(done: Past, *, dry_run: bool) -> dict[str, Any]:
         "dry_run": dry_run,
         "turns": done.turns,
         "known_turns": done.known,
+        "declined_turns": done.declined,
         "sessions": [
             {
                 "session": item.session,

@@ -15,6 +15,7 @@ from typing import TypeVar
 from gitsess import agents, turns
 from gitsess.agents import restoring
 from gitsess.agents.captured import Reported
+from gitsess.capture.declined import declined
 from gitsess.conversations import Conversation, conversations
 from gitsess.errors import GitsessError, StoreError
 from gitsess.model import JSON, SessionName, TokenUsage
@@ -29,6 +30,7 @@ SAME_USD = Decimal("0.0001")
 
 NAMES = {
     "unrecorded": "turns that are not recorded",
+    "declined": "turns that USE_SESSIONS=false left out",
     "grown": "turns that went on after they were recorded",
     "gone": "turns that its transcript has no longer",
     "unwritten": "requests in no transcript, such as compactions",
@@ -150,7 +152,8 @@ def _compared(
     workspace: Workspace, conversation: Conversation, command: str, path: Path, reported: Reported
 ) -> Compared:
     recorded = {item.facts.turn_id: session.metrics(item) for session, item in conversation.items}
-    ledger, written, late, grown, gone, below = _Sum(), _Sum(), _Sum(), _Sum(), _Sum(), _Sum()
+    ledger, written, late, unwanted, grown, gone, below = (_Sum() for _ in range(7))
+    left_out = declined(workspace.repository.state_dir)
     for metrics in recorded.values():
         if metrics is not None:
             ledger.add((line.model, line.usage, line.cost_usd) for line in metrics.lines)
@@ -162,7 +165,7 @@ def _compared(
         if not reported.subagents:
             below.add(_lines(workspace, turn, subagents=True))
         if turn.turn_id not in recorded:
-            late.add(lines)
+            (unwanted if turn.turn_id in left_out else late).add(lines)
             continue
         metrics = missing.pop(turn.turn_id, None)
         known = [] if metrics is None else [(line.model, line.usage, line.cost_usd) for line in metrics.lines]
@@ -174,6 +177,7 @@ def _compared(
             gone.add((line.model, line.usage, line.cost_usd) for line in metrics.lines)
     found = [
         *_named("unrecorded", late),
+        *_named("declined", unwanted),
         *_named("grown", grown),
         *_named("gone", gone, sign=-1),
         *_named("subagents", below, sign=-1),
