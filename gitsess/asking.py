@@ -21,6 +21,7 @@ from gitsess.commit import Commit
 from gitsess.errors import BudgetExceeded, NotFound, ProviderError, UsageError
 from gitsess.estimates import TYPICAL_ANSWER_TOKENS, expected_usd
 from gitsess.exchanges import Timed
+from gitsess.handed import document
 from gitsess.history import Session
 from gitsess.model import JSONObject, SessionName, TokenUsage, TurnId
 from gitsess.names import shown, split
@@ -163,7 +164,7 @@ class Conversation:
             if known.get(title) == text:
                 notes.append(f"{title} is in the context already, unchanged")
             else:
-                blocks.append(_document(title, text))
+                blocks.append(document(title, text))
         blocks.append({"type": "text", "text": prompt})
         asked = ({"role": "user", "content": blocks},)
         request = self._request(wish, context, asked)
@@ -500,11 +501,6 @@ def _definitions(tools: Sequence[Tool], others: tuple[JSONObject, ...]) -> tuple
 
 def _text_blocks(text: str) -> tuple[JSONObject, ...]:
     return ({"type": "text", "text": text},)
-
-
-def _document(title: str, text: str) -> JSONObject:
-    source = {"type": "text", "media_type": "text/plain", "data": text}
-    return {"type": "document", "source": source, "title": title}
 
 
 def file_text(title: str, path: Path) -> str:

@@ -17,7 +17,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
-from gitsess import agents, handoff, setup
+from gitsess import agents, handed, handoff, setup
 from gitsess.agents import restoring
 from gitsess.agents.captured import Captured
 from gitsess.capture import returning
@@ -25,9 +25,11 @@ from gitsess.capture.holding import hold
 from gitsess.capture.moves import Moves
 from gitsess.capture.returning import Chosen
 from gitsess.commit import Commit
+from gitsess.content import plain_messages
 from gitsess.conversations import conversations
 from gitsess.errors import GitsessError, NotFound, ProviderError, StoreError, UsageError
 from gitsess.estimates import TYPICAL_ANSWER_TOKENS, expected_usd
+from gitsess.handed import Block
 from gitsess.history import Session
 from gitsess.model import SessionName, TokenUsage
 from gitsess.names import split
@@ -120,26 +122,28 @@ def prepare(workspace: Workspace, session: SessionName, wish: Wish, *, dry_run: 
         found = None
     chosen, notes = _conversation(workspace, found, wish.agent, dry_run=dry_run)
     since = _unseen(found, chosen)
-    parts, handed, left_out = [prompt], 0, 0
+    blocks: list[Block] = []
+    turns, left_out = 0, 0
     system = None if wish.system is None else redactor.text(well_formed(wish.system))
     if system is not None and not program.takes_system:
-        parts.insert(0, system)
+        blocks.append(Block(kind="instructions", text=system))
     limit = max(handoff.SMALLEST, workspace.settings.max_context_tokens)
     if found is not None and since:
         made = handoff.hand_off(workspace.history, since, title=f"the session {session}", limit=limit)
-        parts.append(f"<earlier-work>\n{made.text}</earlier-work>")
-        handed, left_out = made.turns, made.left_out
+        blocks.append(Block(kind="earlier-work", text=redactor.text(made.text)))
+        turns, left_out = made.turns, made.left_out
     for name in wish.sessions:
         if name == session:
             raise UsageError(f"--with {name}: a session is its own context already")
         other = workspace.history.one(name)
         items = [(other, item) for item in other.counted()]
         made = handoff.hand_off(workspace.history, items, title=f"the session {name}", limit=limit)
-        parts.append(f"<other-work>\n{made.text}</other-work>")
+        blocks.append(Block(kind="other-work", text=redactor.text(made.text)))
         notes.append(f"reads in {plural(made.turns, 'turn')} of {name}")
-    parts += [f"<file name={title!r}>\n{redactor.text(well_formed(text))}\n</file>" for title, text in wish.documents]
+    for title, text in wish.documents:
+        blocks.append(Block(kind="file", text=redactor.text(well_formed(text)), name=title))
     call = Call(
-        prompt="\n\n".join(parts),
+        prompt=handed.lay_out(prompt, blocks),
         conversation=None if chosen is None else chosen.conversation.id,
         new_id=str(uuid.uuid4()) if chosen is None and program.takes_id else None,
         model=wish.model,
@@ -155,7 +159,7 @@ def prepare(workspace: Workspace, session: SessionName, wish: Wish, *, dry_run: 
         words=tuple(program.words(call)),
         folder=setup.top(workspace),
         turns=0 if chosen is None else chosen.conversation.sums.turns,
-        handed=handed,
+        handed=turns,
         left_out=left_out,
         known=known,
         notes=tuple(notes),
@@ -316,13 +320,18 @@ def _captured(workspace: Workspace, prepared: Prepared, done: Done, since: datet
 
 def _turn(workspace: Workspace, prepared: Prepared, done: Done, captured: Captured | None, started: datetime) -> Turn:
     status = "interrupted" if done.interrupted else "ok" if done.failure is None else "error"
+    prompt, sent = prepared.wish.prompt, prepared.call.prompt
     if captured is not None:
+        # The agent may have written down what it was sent in another way.
+        turn = captured.turn if sent == prompt else replace(captured.turn, prompt=prompt)
         # What the program said of its end counts for more than what its transcript looks like.
-        return captured.turn if status == "ok" else replace(captured.turn, status=status)
+        return turn if status == "ok" else replace(turn, status=status)
     ended = workspace.around.now()
     return Turn(
-        prompt=prepared.call.prompt,
+        prompt=prompt,
         response=done.text,
+        messages=tuple(handed.messages_without(plain_messages(sent, done.text))),
+        params=None if sent == prompt else {"prompt": sent},
         model=done.model or "",
         agent=agents.reader(prepared.wish.agent).AGENT,
         usage=done.usage,

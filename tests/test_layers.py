@@ -20,7 +20,7 @@ CORE, STATE, SOURCE, USE, SURFACE = range(1, 6)
 LAYERS = {
     CORE: (
         "errors values model names text money strictjson trailers commit content draft turns catalog pricing redact"
-        " config metadata tally answers plan review verdict"
+        " config metadata tally answers plan review verdict handed"
     ),
     STATE: "gitcli locks spool worktree notes store append index mirror",
     SOURCE: "providers agents",

@@ -78,6 +78,8 @@ def test_via_the_real_claude_code(repo: Repo, claude: Loopback) -> None:
     assert "hands over 1 turn" in ran.err
     sent = json.dumps(claude.bodies[-1]["messages"])
     assert all(text in sent for text in ("Write and commit", "Said by another.", "And now?"))
+    shown = repo.ai("show", "implement-x", "--full", "--json").json["turn_list"][-1]
+    assert (shown["prompt"], shown["messages"][0]["content"]) == ("And now?", [{"type": "text", "text": "And now?"}])
     assert sums(repo, "implement-x") == {"turns": 3, **served_by(claude)}
     assert [item["path"] for item in repo.ai("doctor", "--json").json["findings"] if "path" in item] == []
     repo.fsck()
@@ -130,6 +132,7 @@ def test_via_the_real_codex(repo: Repo, tmp_path: Path) -> None:
             "cache_write_tokens": 0,
         }
         assert "Be brief." in json.dumps(service.asked[0])
+        assert "Be brief." not in repo.ai("show", "plan-x", "--full").out
         assert "First." in json.dumps(service.asked[-1])
 
 
@@ -148,7 +151,10 @@ def test_via_the_real_gemini_cli(repo: Repo, tmp_path: Path) -> None:
         }
         uses = gemini_server.usage
         service.play({"text": "First."}, uses=uses(prompt=1000, cached=400, output=50))
-        assert repo.ai("run", "--via", "gemini", "plan", "x", "One", "-m", "gemini-2.5-pro").out == "First.\n"
+        words = ["-m", "gemini-2.5-pro", "--system", "Be brief."]
+        assert repo.ai("run", "--via", "gemini", "plan", "x", "One", *words).out == "First.\n"
+        assert "Be brief." in json.dumps(service.asked)
+        assert "Be brief." not in repo.ai("show", "plan-x", "--full").out
         service.play({"text": "Second."}, uses=uses(prompt=2000, cached=900, output=60))
         assert repo.ai("run", "--via", "gemini", "plan", "x", "Two", "-m", "gemini-2.5-pro").out == "Second.\n"
         first, last = conversations(repo, "plan-x")
@@ -204,10 +210,11 @@ def test_what_the_program_is_given(repo: Repo, stand_in: Any, tmp_path: Path) ->
     assert (folder, session) == (str(repo.path), "plan-x")
     assert given.startswith("-p --output-format stream-json --verbose --session-id ")
     assert given.endswith(" --model opus --append-system-prompt Be brief. --max-budget-usd 1.50")
-    assert prompt == ["Do it", "", "<file name='../a.txt'>", "in the file", "</file>"]
+    assert prompt[:2] + prompt[3:] == ["Do it", "", "in the file", "</file>"]
+    assert prompt[2].startswith("<file name='../a.txt' id=")
     (turn,) = (item for item in repo.session("plan-x").commits if item.facts.kind == "turn")
     assert (turn.facts.task, turn.facts.conversation) == ("T1.1", MARK)
-    assert turn.subject.startswith("[T1.1] Do it ")
+    assert turn.subject == "[T1.1] Do it"
 
 
 def test_without_a_transcript_its_own_words_count(repo: Repo, stand_in: Any) -> None:

@@ -26,11 +26,13 @@ _BY_AGENT = {"claude-code": "claude", "codex": "codex", "gemini": "gemini", "ope
 
 def with_messages(content: Content, agent: str | None) -> Content:
     """The content of a turn with the messages that its native entries stand for, where an agent is known that wrote
-    them."""
+    them; without what was handed over to it."""
     name = command_of((agent or "").partition("/")[0])
     if name is None or not content.native or content.messages is not None:
         return content
-    found = tuple(reader(name).messages(content.native))
+    from gitsess.handed import messages_without
+
+    found = tuple(messages_without(reader(name).messages(content.native)))
     return replace(content, messages=found or None)
 
 

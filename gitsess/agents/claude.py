@@ -51,6 +51,7 @@ from gitsess.agents.claude_entries import (
     waiting,
 )
 from gitsess.errors import GitsessError
+from gitsess.handed import prompt_of
 from gitsess.model import JSON, JSONObject, TokenUsage
 from gitsess.text import iso
 from gitsess.turns import Turn
@@ -370,7 +371,7 @@ class _Reader:
         version = open_.version or ""
         conversation = open_.conversation or self.path.stem
         turn = Turn(
-            prompt=open_.prompt,
+            prompt=prompt_of(open_.prompt),
             response="\n\n".join(open_.said),
             model=max(open_.written, key=lambda model: open_.written[model], default=""),
             agent=f"{AGENT}/{version}" if _VERSION.fullmatch(version) else AGENT,

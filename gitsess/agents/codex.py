@@ -49,6 +49,7 @@ from gitsess.agents.captured import (
 from gitsess.agents.codex_entries import messages as messages
 from gitsess.agents.codex_entries import todos as todos
 from gitsess.errors import FormatError, NotFound, StoreError
+from gitsess.handed import prompt_of
 from gitsess.model import JSON, JSONObject
 from gitsess.text import one_line
 from gitsess.turns import Turn
@@ -465,7 +466,7 @@ class _Open:
         if duration_ms is None and last - first <= rollout.LONGEST:
             duration_ms = round((last - first) / rollout.MILLISECOND)
         turn = Turn(
-            prompt=prompt,
+            prompt=prompt_of(prompt),
             response=answer,
             model=model,
             agent=AGENT if state.version is None else f"{AGENT}/{state.version}",

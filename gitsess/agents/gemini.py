@@ -38,6 +38,7 @@ from gitsess.agents.captured import (
     turn_id_of,
 )
 from gitsess.errors import NotFound, StoreError
+from gitsess.handed import prompt_of
 from gitsess.model import JSON, JSONObject
 from gitsess.text import one_line
 from gitsess.turns import Turn
@@ -253,7 +254,7 @@ class _Open:
             requests += [{**request, "subagent": name} for request in _requests(below)]
         model = next((str(item["model"]) for item in reversed(requests) if "subagent" not in item), "")
         turn = Turn(
-            prompt=_prompt(asked) or "",
+            prompt=prompt_of(_prompt(asked) or ""),
             response=next(
                 (text for item in reversed(found) if item["type"] == "gemini" and (text := _words(item))), ""
             ),
