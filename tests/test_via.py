@@ -234,6 +234,16 @@ def test_without_a_transcript_its_own_words_count(repo: Repo, stand_in: Any) -> 
     ("script", "message"),
     [
         ("echo 'Invalid API key · Please run /login' >&2; exit 1", "exit code 1: Invalid API key"),
+        (
+            "printf \"warning: odd\\n\\033[31merror:\\033[m unexpected argument '--nosuch' found\\n\\n"
+            "Usage: codex exec\\n\\nFor more information, try '--help'.\\n\" >&2; exit 2",
+            "exit code 2: error: unexpected argument '--nosuch' found",
+        ),
+        (
+            "echo 'Unknown argument: nosuch' >&2; seq 5000 >&2; echo '  -h, --help  Show help  [boolean]' >&2; exit 1",
+            "exit code 1: Unknown argument: nosuch",
+        ),
+        ("echo 'Not logged in.' >&2; echo 'Please run login.' >&2; exit 1", "exit code 1: Please run login."),
         ("cat >/dev/null; exit 3", "ended with exit code 3"),
         ("cat >/dev/null; head -c 100000 /dev/urandom", "ended with exit code 0"),
         ("exec <&-; exit 1", "ended with exit code 1"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import signal
 import subprocess
 import threading
@@ -25,6 +26,11 @@ MAX_LINE = strictjson.MAX_BYTES
 GRACE_S = 5.0
 """How long a program may take to end once it was asked to."""
 _KEPT_STDERR = 8192
+"""Bytes that are kept of the beginning of what a program complains of, and as many of the end."""
+_AN_ERROR = re.compile(
+    r"\W*(?:\w*error|fatal|panic|unknown|unexpected|unrecogni[sz]ed|unsupported|invalid|missing|no such)\b",
+    re.IGNORECASE,
+)
 _STEP_S = 0.1
 _PIECE_BYTES = 1 << 16
 _WAITING_PIECES = 64
@@ -79,7 +85,7 @@ class Asked(_Process):
     def __init__(self, words: Sequence[str], prompt: str, *, folder: Path, environment: Mapping[str, str]) -> None:
         super().__init__(words, folder=folder, environment=environment, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._stderr = b""
+        self._stderr = self._stderr_end = b""
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
@@ -108,7 +114,9 @@ class Asked(_Process):
     def _complain(self, stream: IO[bytes]) -> None:
         with suppress(OSError, ValueError):
             while chunk := stream.read1(4096):  # type: ignore[attr-defined]
-                self._stderr = (self._stderr + chunk)[-_KEPT_STDERR:]
+                room = _KEPT_STDERR - len(self._stderr)
+                self._stderr += chunk[:room]
+                self._stderr_end = (self._stderr_end + chunk[room:])[-_KEPT_STDERR:]
 
     def lines(self, deadline: float | None) -> Iterator[bytes]:
         """The lines of the output, until it ends or the time (of ``time.monotonic``) is over."""
@@ -128,10 +136,13 @@ class Asked(_Process):
             yield line
 
     def complaint(self) -> str:
-        """The last line that the program printed beside its output."""
+        """The first line beside its output in which the program names an error, else the last one: its usage may follow
+        an error."""
         self._complaining.join(_STEP_S * 10)
-        lines = self._stderr.decode("utf-8", "replace").strip().splitlines()
-        return one_line(lines[-1])[:300] if lines else ""
+        text = (self._stderr + self._stderr_end).decode("utf-8", "replace")
+        lines = [line for given in text.splitlines() if (line := one_line(given))]
+        found = next((line for line in lines if _AN_ERROR.match(line)), lines[-1] if lines else "")
+        return found[:300]
 
 
 class Watched(_Process):
