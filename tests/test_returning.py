@@ -230,6 +230,18 @@ def test_another_agent_is_given_what_was_said(agent: str, repo: Repo, tmp_path: 
     assert ran.out == f"{repo.path}\nplan-x\n{text}"
 
 
+def test_where_a_handoff_would_go_on(repo: Repo, tmp_path: Path) -> None:
+    """As JSON it says in which folder: the top of the working tree, and none where there is none."""
+    repo.record("plan-x", {"prompt": "p", "response": "r"})
+    (repo.path / "deep").mkdir()
+    for words in (["--for", "gemini"], ["--as-prompt"]):
+        found = repo.ai("resume", "plan-x", *words, "--json", cwd=repo.path / "deep").json
+        assert found["folder"] == str(repo.path)
+    bare = tmp_path / "bare.git"
+    repo.git("clone", "-q", "--bare", "--mirror", str(repo.path), str(bare))
+    assert repo.ai("resume", "plan-x", "--as-prompt", "--json", cwd=bare).json["folder"] is None
+
+
 def test_an_agent_that_is_not_installed(repo: Repo, kept: Path, tmp_path: Path) -> None:
     """What was asked for is said to be missing, and which way there is without it."""
     (tmp_path / "bin").mkdir()
@@ -244,6 +256,8 @@ def test_options_that_make_no_sense_together(repo: Repo, kept: Path) -> None:
     """A limit that nothing could be said in, and an agent that nobody named."""
     assert "--max-tokens: at least 500" in repo.ai("resume", "claude-main", "--max-tokens", "10", code=2).err
     assert "say with --for" in repo.ai("resume", "claude-main", "--as-prompt", "--exec", code=2).err
+    ran = repo.ai("resume", "claude-main", "--exec", "--json", code=2)
+    assert (ran.out, ran.err) == ("", "error: --exec starts the agent instead of printing how: leave --json out\n")
 
 
 # The real agents

@@ -16,7 +16,7 @@ from gitsess.capture.place import Places
 from gitsess.capture.returning import Chosen
 from gitsess.cli.handling import note, opened
 from gitsess.cli.output import print_json
-from gitsess.errors import NotFound, UsageError
+from gitsess.errors import NotFound, StoreError, UsageError
 from gitsess.handoff import Handoff
 from gitsess.model import SessionName
 from gitsess.names import session_name
@@ -35,6 +35,8 @@ _GIVEN = {
 def resume(around: Surroundings, values: dict[str, Any]) -> int:
     if values["as_prompt"] and values["exec"] and values["for"] is None:
         raise UsageError("--as-prompt prints what was said: say with --for which agent is to be started")
+    if values["json"] and values["exec"]:
+        raise UsageError("--exec starts the agent instead of printing how: leave --json out")
     limit = values["max_tokens"] or handoff.TOKENS
     if limit < handoff.SMALLEST:
         raise UsageError(f"--max-tokens: at least {handoff.SMALLEST}")
@@ -103,7 +105,7 @@ def _hand_on(workspace: Workspace, session: SessionName, values: dict[str, Any],
                 "turns": made.turns,
                 "later_turns": 0,
                 "commands": [list(words)] if words else [],
-                "folder": str(workspace.around.cwd),
+                "folder": _folder(workspace),
                 "environment": {},
                 "prompt": made.text,
                 "tokens": made.tokens,
@@ -128,6 +130,14 @@ def _handoff(workspace: Workspace, session: SessionName, conversation: str | Non
     whole = workspace.history.one(session)
     items = [(whole, item) for item in whole.counted()]
     return handoff.hand_off(workspace.history, items, title=f"the session {session}", limit=limit)
+
+
+def _folder(workspace: Workspace) -> str | None:
+    """Where an agent would begin; None where there is no working tree."""
+    try:
+        return str(setup.top(workspace))
+    except StoreError:
+        return None
 
 
 def _named(workspace: Workspace, session: SessionName, command: str) -> bool:
