@@ -696,3 +696,17 @@ def test_record_writes_the_notes_of_the_commits_that_a_turn_names(repo: Repo) ->
     assert "AI-Cost-USD: 0.5" in note(repo, oid)
     assert notes.noted(repo.git_handle) == [oid]
     assert list((repo.path / ".git").glob("fast_import_crash*")) == []
+
+
+def test_a_commit_that_is_shown_in_full_was_not_asked_for(repo: Repo) -> None:
+    """``show --full`` says of an event which commit it is of, and nothing after that."""
+    repo.ai("init")
+    repo.record("plan-auth", {"prompt": "Why?", "response": "So."})
+    oid = commit(repo)
+    repo.ai("drain", "--wait")
+    repo.record("plan-auth", {"prompt": "And now?", "response": "Go on."})
+    lines = repo.ai("show", "plan-auth", "--full").out.splitlines()
+    assert lines.count("> asked") == 2
+    place = lines.index(f"   commit {oid}")
+    assert lines[place + 1] == ""
+    assert lines[place + 2].startswith("── turn 3 ")

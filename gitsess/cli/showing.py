@@ -168,8 +168,10 @@ def turn_text(session: Session, item: Commit, content: Content, look: Style) -> 
         yield look.dim(f"   commit {one_line(oid)}")
     for text in facts.context:
         yield look.dim(f"   read in {one_line(text)}")
-    yield ""
-    yield from _messages(content, look)
+    said = list(_messages(content, look))
+    if said:
+        yield ""
+        yield from said
 
 
 def _messages(content: Content, look: Style) -> Iterator[str]:
@@ -186,9 +188,11 @@ def _messages(content: Content, look: Style) -> Iterator[str]:
 def _block(block: dict[str, Any], asked: bool, look: Style) -> Iterator[str]:
     match block.get("type"):
         case "text":
-            yield look.green("> asked") if asked else look.cyan("< answered")
-            yield from printable(str(block.get("text", ""))).rstrip("\n").split("\n")
-            yield ""
+            text = printable(str(block.get("text", ""))).rstrip("\n")
+            if text.strip():
+                yield look.green("> asked") if asked else look.cyan("< answered")
+                yield from text.split("\n")
+                yield ""
         case "document":
             source = block.get("source")
             size = len(str(source.get("data", ""))) if isinstance(source, dict) else 0
