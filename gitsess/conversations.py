@@ -99,8 +99,11 @@ def _conversation(agent: str, name: str, items: Sequence[tuple[Session, Commit, 
 def pick(found: Sequence[Conversation], wanted: str) -> Conversation:
     """The conversation with this id, or the only one whose id begins so; raises NotFound or UsageError."""
     exact = [item for item in found if item.id == wanted]
-    near = [item for item in found if len(wanted) >= SHORTEST and item.id.startswith(wanted)]
-    matching = exact or near
+    if not exact and len(wanted) < SHORTEST:
+        raise UsageError(
+            f"{one_line(wanted)!r} is too short for a conversation: give at least {SHORTEST} characters of its id"
+        )
+    matching = exact or [item for item in found if item.id.startswith(wanted)]
     if not matching:
         raise NotFound(
             f"no turn is of a conversation {one_line(wanted)!r}; 'git ai-session list --by conversation' shows them"

@@ -131,7 +131,7 @@ def test_a_correction_counts(switched: Repo) -> None:
     ("options", "code", "why"),
     [
         (["show", "--conversation", "nothing-like-it"], 1, "no turn is of a conversation"),
-        (["show", "--conversation", "4f1"], 1, "no turn is of a conversation"),
+        (["show", "--conversation", "4f1"], 2, "'4f1' is too short for a conversation: give at least 4 characters"),
         (["show", "--conversation", "4f1c"], 2, "could be any of 2 conversations"),
         (["show", "--conversation", LONG, "--turn", "1"], 2, "without --conversation"),
         (["show", "--conversation", "\x1b]0;evil\x07"], 1, "no turn is of a conversation"),
