@@ -461,6 +461,32 @@ def test_eighty_columns_suffice(wide: Repo, words: list[str]) -> None:
         assert any("$246913.56" in line or "$123456.78" in line for line in lines), "figures stay whole"
 
 
+@pytest.mark.parametrize("columns", [120, 80, 60, 40])
+@pytest.mark.parametrize("words", [["list"], ["list", "--by", "conversation"]], ids=" ".join)
+def test_lists_fit_any_terminal(repo: Repo, words: list[str], columns: int) -> None:
+    """Lines are never wider than it: what is of lesser worth goes, and the figures and the total stay whole."""
+    for number in range(1, 12):
+        entry: dict[str, Any] = {
+            "prompt": "p",
+            "agent": "claude-code/2.1",
+            "model": "claude-sonnet-4-5",
+            "cost_usd": "0.12",
+        }
+        entry |= {"conversation": f"{number:08x}-1111-4111-8111-111111111111", "usage": {"input_tokens": 12345}}
+        repo.record(f"implement-auth-service-{number}", entry)
+    out = ESCAPE.sub("", on_terminal(repo, words, columns=columns)).rstrip("\n")
+    head, *rows, total = out.split("\n")
+    assert max(width(line) for line in out.split("\n")) <= columns, out
+    assert len(rows) == 11
+    assert all(row.endswith("$0.12") and " 12.3k " in row for row in rows)
+    assert total.endswith("$1.32")
+    assert total.startswith("  11 sessions, 11 turns " if words == ["list"] else "  11 conversations "), out
+    assert head.split()[0] == ("SESSION" if words == ["list"] else "CONVERSATION")
+    if len(words) > 1:
+        assert all(re.match(r" +[0-9a-f]{8}", row) for row in rows), "the beginning of an id is enough to name it"
+        assert ("AGENT" in head, "SESSION" in head) == (columns == 120, columns > 40)
+
+
 def test_without_a_terminal_nothing_is_cut_and_nothing_is_coloured(wide: Repo) -> None:
     ran = wide.ai("list")
     assert "\x1b" not in ran.out + ran.err

@@ -55,11 +55,11 @@ def _sorted(found: Sequence[Conversation], by: str) -> list[Conversation]:
 def _table(found: Sequence[Conversation], now: datetime, look: Style) -> Iterator[str]:
     columns = [
         Column("CONVERSATION"),
-        Column("AGENT"),
-        Column("SESSION"),
+        Column("AGENT", goes=1),
+        Column("SESSION", goes=2),
         Column("TURNS", right=True),
-        Column("LAST USED"),
-        Column("MODEL"),
+        Column("LAST USED", goes=2),
+        Column("MODEL", goes=1),
         Column("TOKENS", right=True),
         Column("COST", right=True),
     ]

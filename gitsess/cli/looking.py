@@ -81,10 +81,10 @@ def list_lines(
     """The table's lines, each with its row, if it is one's; ``places`` says where each session is."""
     columns = [
         Column("SESSION"),
-        *([] if places is None else [Column("REPOSITORY")]),
+        *([] if places is None else [Column("REPOSITORY", goes=2)]),
         Column("TURNS", right=True),
-        Column("LAST USED"),
-        Column("MODEL"),
+        Column("LAST USED", goes=2),
+        Column("MODEL", goes=2),
         Column("TOKENS", right=True),
         Column("COST", right=True),
     ]

@@ -13,7 +13,9 @@ from gitsess.money import format_usd
 from gitsess.text import UNSAFE, clip, pad, width
 
 NARROWEST = 12
-"""Columns that a text in a table keeps, however narrow the terminal."""
+"""Columns that a text in a table keeps, as long as there is anything else to leave out."""
+READABLE = 20
+"""The same as long as there are columns of lesser worth."""
 
 
 def print_json(value: JSON) -> None:
@@ -92,13 +94,18 @@ def terminal_width() -> int | None:
 
 
 class Column:
-    """A column of a table: its head, and whether its cells align to the right."""
+    """A column of a table: its head, and whether its cells align to the right.
 
-    __slots__ = ("head", "right")
+    ``goes`` where the terminal is too narrow for all of them: 1 before texts are cut below READABLE, 2 once they are
+    cut to NARROWEST, as what has neither head nor figures does; the one on the right first. 0 stays.
+    """
 
-    def __init__(self, head: str, *, right: bool = False) -> None:
+    __slots__ = ("goes", "head", "right")
+
+    def __init__(self, head: str, *, right: bool = False, goes: int = 0) -> None:
         self.head = head
         self.right = right
+        self.goes = goes
 
 
 def table(
@@ -109,25 +116,65 @@ def table(
     look: Style,
     columns_available: int | None = None,
 ) -> Iterator[str]:
-    """The lines of a table: head, rows, footer.
+    """The lines of a table: head, rows, footer, whose first text runs on over the empty cells behind it.
 
-    Where the terminal is narrow (``columns_available``, else what it says itself) the widest texts give way;
-    figures and what has no head stay whole.
+    No line is wider than the terminal (``columns_available``, else what it says itself). Where it is narrow the widest
+    texts give way first, then columns that may go; figures stay whole as long as they can.
     """
-    cells = [[c.head for c in columns], *rows, *([footer] if footer else [])]
-    widths = [max(width(row[i]) for row in cells if i < len(row)) for i in range(len(columns))]
+    body = [[c.head for c in columns], *rows]
     available = columns_available or terminal_width()
+    whole = [*body, *([footer] if footer else [])]
+    widths = {i: max(width(row[i]) for row in whole if i < len(row)) for i in range(len(columns))}
     if available is not None:
-        excess = 2 + sum(widths) + 2 * (len(widths) - 1) - available
-        texts = [i for i, column in enumerate(columns) if i == 0 or (column.head and not column.right)]
-        while excess > 0 and max(widths[i] for i in texts) > NARROWEST:
-            widths[max(texts, key=lambda i: widths[i])] -= 1
-            excess -= 1
-    for number, row in enumerate(cells):
-        fitted = [pad(clip(cell, widths[i]), widths[i], right=columns[i].right) for i, cell in enumerate(row)]
-        line = ("  " + "  ".join(fitted)).rstrip()
-        last = bool(footer) and number == len(cells) - 1
+        widths = _fit(columns, widths, max(width(row[0]) for row in body), available)
+    for number, row in enumerate(whole):
+        last = bool(footer) and number == len(body)
+        cells = [(row[i], room, columns[i].right) for i, room in widths.items() if i < len(row)]
+        if last:
+            cells = _run_on(cells)
+        line = ("  " + "  ".join(pad(clip(cell, room), room, right=right) for cell, room, right in cells)).rstrip()
+        if available is not None:
+            line = clip(line, available)
         yield look.dim(line) if number == 0 else look.bold(line) if last else line
+
+
+def _fit(columns: Sequence[Column], widths: Mapping[int, int], first: int, available: int) -> dict[int, int]:
+    """The columns that stay and their widths, which fit as far as that is possible. ``first``: what the first column
+    needs without the footer."""
+    kept = dict(widths)
+    behind = [i for i in reversed(kept) if i]
+    early = [i for i in behind if columns[i].goes == 1]
+    late = [i for i in behind if columns[i].goes == 2 or not (columns[i].head or columns[i].right)]
+    found = kept
+    for floor, going in [
+        (READABLE, None),
+        *((READABLE, i) for i in early),
+        (NARROWEST, None),
+        *((NARROWEST, i) for i in late),
+        (1, None),
+    ]:
+        if going is not None:
+            del kept[going]
+        found = dict(kept)
+        excess = 2 + sum(found.values()) + 2 * (len(found) - 1) - available
+        over = max(0, min(excess, found[0] - first))
+        found[0] -= over
+        excess -= over
+        texts = [i for i in found if i == 0 or (columns[i].head and not columns[i].right)]
+        while excess > 0 and max(found[i] for i in texts) > floor:
+            found[max(texts, key=lambda i: found[i])] -= 1
+            excess -= 1
+        if excess <= 0:
+            break
+    return found
+
+
+def _run_on(cells: Sequence[tuple[str, int, bool]]) -> list[tuple[str, int, bool]]:
+    """The cells of a footer with the first one as wide as it and the empty ones behind it."""
+    (text, room, right), *others = cells
+    while others and not others[0][0]:
+        room += 2 + others.pop(0)[1]
+    return [(text, room, right), *others]
 
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
