@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ def put(path: Path, text: str) -> bytes:
     data = text.encode("utf-8", "surrogateescape")
     path.write_bytes(data)
     return data
+
+
+def everything(*folders: Path) -> dict[Path, bytes | str | None]:
+    """Every folder (None), link and file with its bytes below these."""
+    found: dict[Path, bytes | str | None] = {}
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            found[path] = os.readlink(path) if path.is_symlink() else None if path.is_dir() else path.read_bytes()
+    return found
 
 
 def commands(path: Path) -> dict[str, list[str]]:
@@ -486,12 +496,26 @@ def test_a_linked_configuration_stays_a_link(repo: Repo, config: Path, tmp_path:
     assert config.stat().st_size == 1 << 23
 
 
-def test_one_that_cannot_be_told_does_not_leave_the_others_without_a_script(repo: Repo, config: Path) -> None:
-    """What was put in place before the refusal works."""
-    put(config, "notify = [")
-    repo.ai("init", "--agent", "claude", "--agent", "codex", code=1)
-    assert os.access(repo.path / ".git/ai-sessions/agent", os.X_OK)
-    assert "Stop" in commands(repo.path / LOCAL)
+REFUSALS: dict[str, Callable[[Repo, Path], object]] = {
+    "broken JSON": lambda repo, tmp: put(repo.path / LOCAL, '{"a":1,}'),
+    "broken TOML": lambda repo, tmp: put(tmp / "home/.codex/config.toml", "notify = ["),
+    "a link that leads out": lambda repo, tmp: (repo.path / ".gemini").symlink_to(tmp / "home"),
+    "a plugin of somebody else": lambda repo, tmp: put(repo.path / PLUGIN, "export const Mine = 1\n"),
+    "a file in a folder's place": lambda repo, tmp: put(repo.path / ".opencode/plugins", "mine"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSALS)
+def test_where_one_cannot_be_told_nothing_is_changed(kind: str, repo: Repo, tmp_path: Path) -> None:
+    """All settings are looked at before the first is written: no hook of git, no script, no other agent's settings."""
+    REFUSALS[kind](repo, tmp_path)
+    before = everything(tmp_path, repo.path)
+    words = [word for name in wiring.AGENTS for word in ("--agent", name)]
+    ran = repo.ai("init", *words, code=1)
+    assert ran.err.startswith("error: ")
+    assert ran.err.endswith("nothing was changed\n")
+    assert ran.err.count("\n") == 1
+    assert everything(tmp_path, repo.path) == before
 
 
 def test_another_repository_goes_on_being_captured(repo: Repo, config: Path, tmp_path: Path) -> None:

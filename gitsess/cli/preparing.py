@@ -33,13 +33,19 @@ def init(around: Surroundings, values: dict[str, Any]) -> int:
     ours = shipped()
     found = setup.place(workspace)
     change: setup.Change | None = None
+    agents: list[wiring.Change] = []
     if found is not None and values["undo"]:
         change = setup.remove(found.folder, ours.hook)
+        agents = _unwired(workspace, values)
     elif found is not None:
         if found.shared and not values["yes"]:
             _ask(found)
+        # Whatever refuses does so before anything is changed.
+        chosen = _chosen(workspace, ours, values)
+        for spot, text in chosen:
+            wiring.look(spot, text)
         change = setup.install(found.folder, ours.hook, ours.program)
-    agents = [] if found is None else _unwired(workspace, values) if values["undo"] else _wired(workspace, ours, values)
+        agents = _wired(workspace, ours, chosen)
     warnings = [] if values["undo"] else setup.carriers(workspace.config)
     in_use = workspace.in_use()
     if values["json"]:
@@ -89,9 +95,9 @@ def _around(workspace: Workspace) -> wiring.Around:
     )
 
 
-def _wired(workspace: Workspace, ours: setup.Shipped, values: dict[str, Any]) -> list[wiring.Change]:
-    """Puts hooks into the settings of the agents that are asked for, or that a person agrees to; those that are told
-    already stay as they are, or are brought up to date."""
+def _chosen(workspace: Workspace, ours: setup.Shipped, values: dict[str, Any]) -> list[tuple[wiring.Spot, str]]:
+    """The settings of the agents that are asked for, or that a person agrees to, each with what it is to be told;
+    those that are told already are among them, to be brought up to date."""
     state_dir, around = workspace.repository.state_dir, _around(workspace)
     standing = {name: scope for name in wiring.AGENTS if (scope := _standing(name, around, ours)) is not None}
     # Hooks that came with the repository, or are a person's for all of them, do nothing without it.
@@ -109,16 +115,18 @@ def _wired(workspace: Workspace, ours: setup.Shipped, values: dict[str, Any]) ->
             # With --yes it is one of all that are installed, which nobody named.
             if name in values["agent"]:
                 raise
-    changes: list[wiring.Change] = []
-    try:
-        for name, scope in scopes.items():
-            words = wiring.words_of(name, scope, state_dir, plugin=ours.plugin)
-            changes.append(wiring.wire(wiring.spot_of(name, scope, around), words))
-    finally:
-        # One whose settings cannot be changed must not leave the others with nothing to run.
-        if changes:
-            wiring.install_script(state_dir, ours.agent, ours.program)
-    return changes
+    return [
+        (wiring.spot_of(name, scope, around), wiring.words_of(name, scope, state_dir, plugin=ours.plugin))
+        for name, scope in scopes.items()
+    ]
+
+
+def _wired(workspace: Workspace, ours: setup.Shipped, chosen: Sequence[tuple[wiring.Spot, str]]) -> list[wiring.Change]:
+    """Puts hooks into settings, and the script that they call in its place."""
+    if chosen:
+        # First: whoever is stopped in between, or whose disk is full, leaves none without something to run.
+        wiring.install_script(workspace.repository.state_dir, ours.agent, ours.program)
+    return [wiring.wire(spot, words) for spot, words in chosen]
 
 
 def _standing(name: str, around: wiring.Around, ours: setup.Shipped) -> str | None:

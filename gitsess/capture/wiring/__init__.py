@@ -229,22 +229,46 @@ def _js(text: str) -> str:
     return json.dumps(text)
 
 
+class _Looked(Value):
+    """A settings file as it is; ``data``: as it is to be, None where it is so already."""
+
+    real: Path
+    old: bytes | None
+    found: Any
+    data: bytes | None
+
+
+def look(spot: Spot, words: str) -> None:
+    """Raises what ``wire`` would raise, and changes nothing: of several files all are looked at before the first is
+    written."""
+    looked = _look(spot, words)
+    folder = next((above for above in looked.real.parents if os.path.lexists(above)), looked.real.parent)
+    if looked.data is not None and not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
+        raise StoreError(f"{spot.path} cannot be written: see {folder}; nothing was changed")
+
+
+def _look(spot: Spot, words: str) -> _Looked:
+    form = _FORMS[spot.agent]
+    real = files.real_path(spot.path, spot.inside)
+    old = files.read(real)
+    found = form.parsed(spot.path, old)
+    data = None if form.has(found, words) else form.added(spot.path, found, words)
+    return _Looked(real=real, old=old, found=found, data=data)
+
+
 def wire(spot: Spot, words: str) -> Change:
-    """Puts ``words`` into a settings file; raises StoreError, with nothing changed, where it is not what the agent
+    """Puts ``words`` into a settings file; raises StoreError, with the file as it was, where it is not what the agent
     would read."""
     agent, scope, path, keep = spot.agent, spot.scope, spot.path, spot.keep
-    form = _FORMS[agent]
-    real = files.real_path(path, spot.inside)
-    old = files.read(real)
-    found = form.parsed(path, old)
-    if form.has(found, words):
+    looked = _look(spot, words)
+    real, old, data = looked.real, looked.old, looked.data
+    if data is None:
         return Change(agent=agent, path=path, action="unchanged", scope=scope)
-    data = form.added(path, found, words)
     record = files.record_of(keep, real)
     if record is not None and old is not None and record["after"] == files.digest(old):
         before, made = record["before"], record["made"]
     else:
-        stripped = form.stripped(found)
+        stripped = _FORMS[agent].stripped(looked.found)
         was = old if stripped is None else stripped or None
         before = None if was is None else base64.b64encode(was).decode("ascii")
         made = sum(not folder.exists() for folder in [real.parent, real.parent.parent])
@@ -263,7 +287,7 @@ def wire(spot: Spot, words: str) -> Change:
         real.parent.mkdir(parents=True, exist_ok=True)
         files.write(real, data)
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}; nothing was changed") from None
+        raise StoreError(f"{path} cannot be written: {error.strerror}; it is as it was") from None
     return Change(agent=agent, path=path, action="wired", scope=scope)
 
 
