@@ -326,6 +326,27 @@ def test_hooks_that_came_with_the_repository_are_not_put_in_twice(repo: Repo, in
     assert (repo.path / ".git/ai-sessions/agent").exists()
 
 
+def test_undo_in_a_clone_leaves_what_is_committed(repo: Repo, tmp_path: Path) -> None:
+    """Hooks that a team has committed are the team's: only the script of the clone goes, and a line says so."""
+    wire(repo, "--agent", "gemini", "--shared")
+    put(repo.path / GEMINI, (repo.path / GEMINI).read_text().replace("cat >/dev/null", "cat  >/dev/null"))
+    repo.ai("init", "--agent", "opencode")
+    repo.git("add", "-Af", ".claude", ".gemini", ".opencode")
+    repo.git("commit", "-qm", "x")
+    repo.git("clone", "-q", ".", str(tmp_path / "clone"))
+    clone = Repo(path=tmp_path / "clone")
+    assert "tells of its turns already" in wire(clone)
+    clone.ai("init", "--agent", "gemini")
+    assert clone.git("status", "--porcelain") == " M .gemini/settings.json"
+    out = clone.ai("init", "--undo").out
+    assert clone.git("status", "--porcelain") == ""
+    assert not (clone.path / ".git/ai-sessions/agent").exists()
+    gone, other = "the script that it calls is gone", "init did not put it there"
+    for name, why in ((SHARED, gone), (GEMINI, gone), (PLUGIN, other)):
+        assert f"{clone.path / name} came with the repository and stays; {why}\n" in out
+    assert "tells nothing" not in out
+
+
 @pytest.mark.parametrize(
     ("environment", "last"),
     [

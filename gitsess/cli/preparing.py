@@ -148,9 +148,10 @@ def _agreed(name: str) -> bool:
 
 
 def _unwired(workspace: Workspace, values: dict[str, Any]) -> list[wiring.Change]:
-    """Takes the hooks out of all settings of this repository, also of its other worktrees; with --user, one's own."""
-    spots = [spot for spot in wiring.spots(_around(workspace)) if values["user"] or spot.scope != "user"]
-    changes = [wiring.unwire(spot) for spot in spots]
+    """Takes the hooks out of all settings that they were put into from this repository, also in its other worktrees;
+    with --user, out of one's own. What came with the repository stays: without the script it does nothing."""
+    spots = wiring.spots(_around(workspace))
+    changes = [wiring.unwire(spot) for spot in spots if (values["user"] if spot.scope == "user" else spot.recorded)]
     wiring.remove_script(workspace.repository.state_dir)
     return [change for change in changes if change.action != "absent"]
 
@@ -168,15 +169,26 @@ def _agents_said(workspace: Workspace, changes: Sequence[wiring.Change], values:
         lines.append(f"{wiring.TITLES[change.agent]} {words[change.action]} {by}{one_line(str(change.path))}")
         if change.action == "wired":
             lines += [f"  {line}" for line in _wired_lines(change)]
-    if values["undo"] and not values["user"]:
-        keep = wiring.kept_for("user", _around(workspace))
-        own = [name for name, _, _ in wiring.wired(keep)]
-        lines += [
-            f"{wiring.TITLES[name]} tells nothing of this repository any more; 'init --undo --user' has it tell nothing"
-            " of others either"
-            for name in dict.fromkeys(own)
-        ]
+    if values["undo"]:
+        lines += _left_said(workspace, values)
     return lines
+
+
+def _left_said(workspace: Workspace, values: dict[str, Any]) -> Iterator[str]:
+    """What of ours is in settings still, and why it is."""
+    around = _around(workspace)
+    for spot in wiring.spots(around):
+        if spot.scope == "user" or wiring.is_wired(spot, "") is None:
+            continue
+        why = "the script that it calls is gone" if spot.scope == "shared" else "init did not put it there"
+        yield f"{one_line(str(spot.path))} came with the repository and stays; {why}"
+    if not values["user"]:
+        own = [name for name, _, _ in wiring.wired(wiring.kept_for("user", around))]
+        for name in dict.fromkeys(own):
+            yield (
+                f"{wiring.TITLES[name]} tells nothing of this repository any more; 'init --undo --user' has it tell"
+                " nothing of others either"
+            )
 
 
 _BY = {"claude": "hooks in", "codex": "the notify of", "gemini": "hooks in", "opencode": "the plugin"}

@@ -66,7 +66,7 @@ class Around(Value):
 
 class Spot(Value):
     """A settings file that is for something of ours: ``keep`` is the folder for what was there before, ``inside`` the
-    one that it must not lead out of; ``recorded``: something of ours was put there from this repository."""
+    one that it must not lead out of; ``recorded``: something of ours was put there, and ``keep`` knows of it."""
 
     agent: str
     scope: str
@@ -268,7 +268,9 @@ def wire(spot: Spot, words: str) -> Change:
     if record is not None and old is not None and record["after"] == files.digest(old):
         before, made = record["before"], record["made"]
     else:
-        stripped = _FORMS[agent].stripped(looked.found)
+        # What came with the repository is not ours to take out again, also where it was brought up to date.
+        came = scope == "shared" and not files.is_kept(keep, real)
+        stripped = None if came else _FORMS[agent].stripped(looked.found)
         was = old if stripped is None else stripped or None
         before = None if was is None else base64.b64encode(was).decode("ascii")
         made = sum(not folder.exists() for folder in [real.parent, real.parent.parent])
@@ -329,8 +331,12 @@ def unwire(spot: Spot) -> Change:
 def spot_of(agent: str, scope: str, around: Around) -> Spot:
     """Where an agent of this worktree or, with the scope ``user``, of the person is told."""
     inside = None if scope == "user" else around.top
-    path = _settings_path(agent, scope, around)
-    return Spot(agent=agent, scope=scope, path=path, keep=kept_for(scope, around), inside=inside)
+    path, keep = _settings_path(agent, scope, around), kept_for(scope, around)
+    try:
+        recorded = files.is_kept(keep, files.real_path(path, inside))
+    except StoreError:
+        recorded = False
+    return Spot(agent=agent, scope=scope, path=path, keep=keep, inside=inside, recorded=recorded)
 
 
 def spots(around: Around) -> list[Spot]:

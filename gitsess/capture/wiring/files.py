@@ -89,6 +89,11 @@ def place_of(folder: str, real: Path) -> str:
     return os.path.join(folder, hashlib.sha256(os.fsencode(real)).hexdigest()[:16])
 
 
+def is_kept(folder: str, real: Path) -> bool:
+    """Whether something is remembered of a file, though it may be damaged."""
+    return os.path.lexists(place_of(folder, real))
+
+
 def record_of(folder: str, real: Path) -> dict[str, Any] | None:
     return load(place_of(folder, real))
 
