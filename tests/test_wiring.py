@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import tomllib
@@ -233,6 +234,97 @@ def test_all_worktrees_are_taken_back_together(repo: Repo, tmp_path: Path) -> No
     repo.ai("init", "--undo")
     assert (side / LOCAL).read_bytes() == before
     assert not (repo.path / ".claude").exists()
+
+
+# What names a path of this machine, and commits
+
+
+EXCLUDES = {
+    "none": None,
+    "nothing": b"",
+    "no end": b"*.o",
+    "other bytes": b"# \xff\r\n/out/\r\n",
+    "lines": b"*.o\n\n\n",
+}
+
+
+@pytest.mark.parametrize("kind", EXCLUDES)
+def test_what_names_a_path_of_this_machine_is_not_committed(kind: str, repo: Repo) -> None:
+    """'git add -A' passes it over; info/exclude is as it was, to the byte, once all is taken back."""
+    folder, before = repo.path / ".git/info", EXCLUDES[kind]
+    shutil.rmtree(folder, ignore_errors=True)
+    if before is not None:
+        folder.mkdir()
+        (folder / "exclude").write_bytes(before)
+    line = "  git ignores that file here, for it names a path of this machine\n"
+    assert wire(repo).count(line) == 1
+    assert repo.ai("init", "--agent", "opencode", "--agent", "gemini").out.count(line) == 1
+    after = (folder / "exclude").read_bytes()
+    assert after.startswith(before or b"")
+    repo.ai("init", "--agent", "claude", "--agent", "opencode")
+    assert (folder / "exclude").read_bytes() == after
+    repo.git("add", "-A")
+    assert repo.git("ls-files") == GEMINI
+    repo.ai("init", "--undo")
+    assert folder.exists() is (before is not None)
+    assert ((folder / "exclude").read_bytes() if before is not None else None) == before
+
+
+def test_lines_of_others_in_info_exclude_are_kept(repo: Repo) -> None:
+    """What was added since stays, also where it is a line like ours; a second init makes no more of them."""
+    path = repo.path / ".git/info/exclude"
+    put(path, "*.o\n")
+    wire(repo)
+    put(path, f"first\n{path.read_text()}last\n/{LOCAL}\n")
+    repo.ai("init", "--agent", "claude", "--agent", "opencode")
+    repo.ai("init", "--undo")
+    assert path.read_text() == f"first\n*.o\nlast\n/{LOCAL}\n"
+
+
+def test_what_git_ignores_or_tracks_already_is_left_to_it(repo: Repo) -> None:
+    """And so is what is for committing, or for all repositories; of what is tracked it is said not to commit it."""
+    path = repo.path / ".git/info/exclude"
+    before = put(path, "*.o\n")
+    put(repo.path / ".gitignore", ".claude/*.local.json\n")
+    assert "git ignores that file here" in wire(repo)
+    put(repo.path / PLUGIN, "// gitsess agent 0: older\n")
+    repo.git("add", PLUGIN)
+    assert "do not commit that file" in repo.ai("init", "--agent", "opencode").out
+    repo.ai("init", "--undo")
+    wire(repo, "--shared")
+    repo.ai("init", "--agent", "claude", "--agent", "opencode", "--user")
+    assert path.read_bytes() == before
+    put(repo.path / ".gitignore", f"!{LOCAL}\n")
+    repo.ai("init", "--undo", "--user")
+    assert "do not commit that file" in wire(repo)
+
+
+def test_an_info_exclude_that_cannot_be_written_is_said(repo: Repo, tmp_path: Path) -> None:
+    """The agent is told all the same, and whoever commits is warned."""
+    path = repo.path / ".git/info/exclude"
+    path.unlink(missing_ok=True)
+    path.mkdir(parents=True)
+    assert "do not commit that file" in wire(repo)
+    repo.ai("init", "--undo")
+    assert list(path.iterdir()) == []
+
+
+def test_worktrees_share_what_git_ignores(repo: Repo, tmp_path: Path) -> None:
+    """A link is excluded by the name of what it leads to, whatever that is, and once for all worktrees."""
+    side, path = tmp_path / "side", repo.path / ".git/info/exclude"
+    before = put(path, "")
+    repo.git("worktree", "add", "-q", "-b", "fix", str(side))
+    name = r" a\[b]*! "
+    (side / LOCAL).parent.mkdir()
+    put(side / name, "{}")
+    (side / LOCAL).symlink_to(f"../{name}")
+    repo.ai("init", "--agent", "claude", cwd=side)
+    assert f"/{LOCAL}" not in path.read_text()
+    wire(repo)
+    assert f"/{LOCAL}\n" in path.read_text()
+    assert Repo(path=side).git("status", "--porcelain", "-uall") == ""
+    repo.ai("init", "--undo")
+    assert path.read_bytes() == before
 
 
 @pytest.fixture
@@ -522,6 +614,7 @@ REFUSALS: dict[str, Callable[[Repo, Path], object]] = {
     "broken TOML": lambda repo, tmp: put(tmp / "home/.codex/config.toml", "notify = ["),
     "a link that leads out": lambda repo, tmp: (repo.path / ".gemini").symlink_to(tmp / "home"),
     "a plugin of somebody else": lambda repo, tmp: put(repo.path / PLUGIN, "export const Mine = 1\n"),
+    "a folder in a file's place": lambda repo, tmp: (repo.path / LOCAL).mkdir(parents=True),
     "a file in a folder's place": lambda repo, tmp: put(repo.path / ".opencode/plugins", "mine"),
 }
 
@@ -621,7 +714,7 @@ def test_opencodes_plugin(repo: Repo) -> None:
     text = (repo.path / PLUGIN).read_text()
     assert f"const SCRIPT = {json.dumps(str(repo.path / '.git/ai-sessions/agent'))}\n" in text
     assert "@SCRIPT@" not in text
-    assert f"opencode tells of its turns, by the plugin {repo.path / PLUGIN}\n  do not commit that file" in out
+    assert f"opencode tells of its turns, by the plugin {repo.path / PLUGIN}\n  git ignores that file here" in out
     assert repo.ai("init", "--agent", "opencode", "--json").json["agents"][0]["action"] == "unchanged"
     repo.ai("init", "--undo")
     assert not (repo.path / ".opencode").exists()

@@ -126,7 +126,14 @@ def _wired(workspace: Workspace, ours: setup.Shipped, chosen: Sequence[tuple[wir
     if chosen:
         # First: whoever is stopped in between, or whose disk is full, leaves none without something to run.
         wiring.install_script(workspace.repository.state_dir, ours.agent, ours.program)
-    return [wiring.wire(spot, words) for spot, words in chosen]
+    changes = []
+    for spot, words in chosen:
+        change = wiring.wire(spot, words)
+        # What came with the repository is its own to commit.
+        if spot.scope == "local" and (change.action == "wired" or spot.recorded):
+            change = change.replace(ignored=wiring.exclude(spot, workspace.git))
+        changes.append(change)
+    return changes
 
 
 def _standing(name: str, around: wiring.Around, ours: setup.Shipped) -> str | None:
@@ -152,6 +159,7 @@ def _unwired(workspace: Workspace, values: dict[str, Any]) -> list[wiring.Change
     with --user, out of one's own. What came with the repository stays: without the script it does nothing."""
     spots = wiring.spots(_around(workspace))
     changes = [wiring.unwire(spot) for spot in spots if (values["user"] if spot.scope == "user" else spot.recorded)]
+    wiring.exclude_nothing(workspace.git)
     wiring.remove_script(workspace.repository.state_dir)
     return [change for change in changes if change.action != "absent"]
 
@@ -206,6 +214,8 @@ def _wired_lines(change: wiring.Change) -> Iterator[str]:
         yield "who has no gitsess, or did not run init, is not disturbed by them"
         if change.agent in ("claude", "gemini"):
             yield "it reads them where it is started at the top of the repository; with --user, anywhere"
+    elif change.ignored:
+        yield "git ignores that file here, for it names a path of this machine"
     else:
         yield "do not commit that file: it names a path of this machine"
 

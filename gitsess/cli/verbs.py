@@ -151,10 +151,11 @@ VERBS = (
             " in the spool when it is given a prompt, when it has answered and when it ends; what it said is read from"
             " its own transcript, in the background. Turns go to AI_SESSION, else to the session in use, else to one"
             " named after the agent and the branch; with USE_SESSIONS=false nothing is captured.",
-            "Claude Code's hooks are put into .claude/settings.local.json, which is not for committing; with --shared"
-            " into .claude/settings.json, whose hooks do nothing for who has no gitsess; with --user into"
-            " ~/.claude/settings.json, whose hooks do nothing in repositories where no agent was chosen. Gemini CLI has"
-            " one file for the first two, .gemini/settings.json; opencode has a plugin, .opencode/plugins/gitsess.js;"
+            "Claude Code's hooks are put into .claude/settings.local.json, which git then ignores here, by a line in"
+            " .git/info/exclude; with --shared into .claude/settings.json, whose hooks do nothing for who has no"
+            " gitsess; with --user into ~/.claude/settings.json, whose hooks do nothing in repositories where no agent"
+            " was chosen. Gemini CLI has one file for the first two, .gemini/settings.json; opencode has a plugin,"
+            " .opencode/plugins/gitsess.js, which git ignores as well;"
             " Codex is told by notify in ~/.codex/config.toml, which is always your own: --undo has it do nothing here,"
             " and --undo --user takes it out. An agent may ask you to trust what was put there.",
             "'git log --notes=ai-sessions' shows the notes: which turns led to a commit, their tokens and their cost.",

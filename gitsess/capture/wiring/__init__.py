@@ -2,10 +2,12 @@
 
     <git common dir>/ai-sessions/agent                   hooks/agent, with the spool and the program written in, 0700
     <git common dir>/ai-sessions/agents/before/<16>      a settings file as it was, base64 in JSON, 0600
+    <git common dir>/ai-sessions/agents/excluded/<16>    info/exclude as it was, the same
 
     hooks     in a settings file of JSON                 Claude Code, Gemini CLI
     notify    the program that is told, in TOML          Codex
     plugin    a file of our own                          opencode
+    excluded  what git is not to commit                  info/exclude
     files     reading, writing, what was there before
 
 A settings file is somebody else's: what the agent would not read is left alone, and of what is there everything but
@@ -23,11 +25,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from gitsess.capture.wiring import files
+from gitsess.capture.wiring import excluded, files
 from gitsess.capture.wiring.hooks import Hooks
 from gitsess.capture.wiring.notify import Notify
 from gitsess.capture.wiring.plugin import Plugin
 from gitsess.errors import StoreError, UsageError
+from gitsess.gitcli import Git
 from gitsess.locks import write_private
 from gitsess.model import JSON
 from gitsess.names import shown
@@ -45,12 +48,14 @@ _VERSION = re.compile(r"^# gitsess agent ([0-9]{1,6}):", re.MULTILINE)
 
 class Change(Value):
     """``action``: ``wired``, ``unchanged``, ``restored`` (as it was, to the byte), ``taken out`` or ``absent``;
-    ``scope``: ``local`` (a person's own file in the repository), ``shared`` (for committing) or ``user``."""
+    ``scope``: ``local`` (a person's own file in the repository), ``shared`` (for committing) or ``user``; ``ignored``:
+    git ignores the file, which is not for committing."""
 
     agent: str
     path: Path
     action: str
     scope: str
+    ignored: bool = False
 
 
 class Around(Value):
@@ -95,6 +100,7 @@ _FORMS: dict[str, Form] = {
         entry={"name": "gitsess", "timeout": 10_000},
     ),
     "opencode": Plugin(),
+    "git": excluded.Lines(),
 }
 SCOPES = {
     "claude": ("local", "shared", "user"),
@@ -326,6 +332,41 @@ def unwire(spot: Spot) -> Change:
     except OSError as error:
         raise StoreError(f"{path} cannot be put back: {error.strerror}") from None
     return absent.replace(action=action)
+
+
+def exclude(spot: Spot, git: Git) -> bool:
+    """Has git ignore a settings file that names a path of this machine, unless it does so already or tracks it;
+    whether it ignores it then."""
+    assert spot.inside is not None
+    top = spot.inside.resolve()
+    real = files.real_path(spot.path, spot.inside)
+    # In the way that whoever commits it would: through links nothing is committed.
+    there = git.working(top)
+    code = there.run("check-ignore", "--quiet", "--", str(real)).code
+    if code != 1:
+        return code == 0
+    line = excluded.pattern(real, top)
+    if line is None or there.run("ls-files", "--error-unmatch", "--", str(real)).code == 0:
+        return False
+    try:
+        wire(_exclude_spot(git), line)
+    except StoreError:
+        # It is said that git does not ignore it, and the agent is told all the same.
+        return False
+    return there.run("check-ignore", "--quiet", "--", str(real)).code == 0
+
+
+def exclude_nothing(git: Git) -> None:
+    """Takes out of ``info/exclude`` what ``exclude`` put there; raises StoreError."""
+    unwire(_exclude_spot(git))
+
+
+def _exclude_spot(git: Git) -> Spot:
+    # One for all worktrees: git reads no other.
+    words = git.output("rev-parse", "--path-format=absolute", "--git-path", "info/exclude")
+    path = Path(os.fsdecode(words.removesuffix(b"\n")))
+    keep = os.path.join(git.repository.state_dir, "agents", "excluded")
+    return Spot(agent="git", scope="local", path=path, keep=keep, inside=None)
 
 
 def spot_of(agent: str, scope: str, around: Around) -> Spot:

@@ -38,9 +38,10 @@ def read(real: Path) -> bytes | None:
         return None
     except OSError as error:
         raise StoreError(f"{real} cannot be read: {error.strerror}; nothing was changed") from None
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise StoreError(f"{real} is no regular file: nothing was changed")
     with open(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise StoreError(f"{real} is no regular file: nothing was changed")
         data = stream.read(MAX_BYTES + 1)
     if len(data) > MAX_BYTES:
         raise StoreError(f"{real} is larger than {MAX_BYTES >> 20} MiB: nothing was changed")
