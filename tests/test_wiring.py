@@ -16,7 +16,7 @@ import pytest
 
 from gitsess.capture import wiring
 from gitsess.capture.wiring import hooks
-from tests.conftest import PROGRAM, Repo
+from tests.conftest import PROGRAM, Repo, another
 
 LOCAL, SHARED = ".claude/settings.local.json", ".claude/settings.json"
 EVENTS = ["UserPromptSubmit", "Stop", "SessionEnd"]
@@ -651,6 +651,20 @@ def test_another_repository_goes_on_being_captured(repo: Repo, config: Path, tmp
     assert (tmp_path / "told").read_text() == f"{other.path}\n"
 
 
+def test_of_an_agent_that_told_nothing_here_undo_says_nothing(repo: Repo, config: Path, tmp_path: Path) -> None:
+    """A person's notify tells of every repository with the script: only where that goes is there something to say."""
+    other = another(tmp_path, "other")
+    repo.ai("init", "--agent", "codex")
+    other.ai("init", code=0)
+    assert "Codex" not in other.ai("init", "--undo").out
+    wire(other)
+    assert "Codex tells nothing of this repository any more" in other.ai("init", "--undo").out
+    assert "Codex" not in other.ai("init", "--undo").out
+    # Taken out by hand, it tells of nothing.
+    config.write_text("")
+    assert "Codex" not in repo.ai("init", "--undo").out
+
+
 def test_a_program_that_fails_or_is_gone_fails_as_it_did(repo: Repo, config: Path) -> None:
     """Codex sees what it saw before: the exit code is that of the program that was there."""
     for theirs, code in ((["sh", "-c", "exit 7"], 7), (["/nowhere/say"], 127)):
@@ -730,8 +744,14 @@ def test_a_plugin_of_somebody_else_is_left_alone(repo: Repo) -> None:
     repo.ai("init", "--agent", "opencode")
     assert "gitsess agent 1" in (repo.path / PLUGIN).read_text()
     (repo.path / PLUGIN).write_text((repo.path / PLUGIN).read_text() + "// changed\n")
-    repo.ai("init", "--undo")
+    out = repo.ai("init", "--undo").out
     assert not (repo.path / PLUGIN).exists()
+    assert f"opencode tells nothing any more; removed {repo.path / PLUGIN}\n" in out
+    shutil.rmtree(repo.path / ".opencode")
+    repo.ai("init", "--agent", "opencode")
+    (repo.path / PLUGIN).write_text("// gitsess agent 1: changed\n")
+    repo.ai("init", "--undo")
+    assert not (repo.path / ".opencode").exists()
 
 
 def test_ones_own_plugin_finds_the_repository(repo: Repo) -> None:

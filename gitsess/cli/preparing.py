@@ -34,6 +34,7 @@ def init(around: Surroundings, values: dict[str, Any]) -> int:
     found = setup.place(workspace)
     change: setup.Change | None = None
     agents: list[wiring.Change] = []
+    captured = wiring.has_script(workspace.repository.state_dir)
     if found is not None and values["undo"]:
         change = setup.remove(found.folder, ours.hook)
         agents = _unwired(workspace, values)
@@ -63,7 +64,9 @@ def init(around: Surroundings, values: dict[str, Any]) -> int:
         print_lines(_said(change, found))
         if not values["undo"]:
             print("'git log --notes=ai-sessions' shows what led to a commit, and what it cost")
-    print_lines(_agents_said(workspace, agents, values))
+    print_lines(_agents_said(agents))
+    if values["undo"]:
+        print_lines(_left_said(workspace, values, captured=captured))
     if not values["undo"] and found is not None:
         named = around.environment.get("AI_SESSION", "")
         if not workspace.settings.enabled:
@@ -164,7 +167,7 @@ def _unwired(workspace: Workspace, values: dict[str, Any]) -> list[wiring.Change
     return [change for change in changes if change.action != "absent"]
 
 
-def _agents_said(workspace: Workspace, changes: Sequence[wiring.Change], values: dict[str, Any]) -> list[str]:
+def _agents_said(changes: Sequence[wiring.Change]) -> list[str]:
     words = {
         "wired": "tells of its turns, by",
         "unchanged": "tells of its turns already, by",
@@ -173,30 +176,29 @@ def _agents_said(workspace: Workspace, changes: Sequence[wiring.Change], values:
     }
     lines = []
     for change in changes:
+        said = words[change.action]
+        if change.action == "taken out" and not change.path.exists():
+            said = "tells nothing any more; removed"
         by = f"{_BY[change.agent]} " if change.action in ("wired", "unchanged") else ""
-        lines.append(f"{wiring.TITLES[change.agent]} {words[change.action]} {by}{one_line(str(change.path))}")
+        lines.append(f"{wiring.TITLES[change.agent]} {said} {by}{one_line(str(change.path))}")
         if change.action == "wired":
             lines += [f"  {line}" for line in _wired_lines(change)]
-    if values["undo"]:
-        lines += _left_said(workspace, values)
     return lines
 
 
-def _left_said(workspace: Workspace, values: dict[str, Any]) -> Iterator[str]:
-    """What of ours is in settings still, and why it is."""
+def _left_said(workspace: Workspace, values: dict[str, Any], *, captured: bool) -> Iterator[str]:
+    """What of ours is in settings still, and why it is; ``captured``: turns were, until now."""
     around = _around(workspace)
     for spot in wiring.spots(around):
         if spot.scope == "user" or wiring.is_wired(spot, "") is None:
             continue
         why = "the script that it calls is gone" if spot.scope == "shared" else "init did not put it there"
         yield f"{one_line(str(spot.path))} came with the repository and stays; {why}"
-    if not values["user"]:
-        own = [name for name, _, _ in wiring.wired(wiring.kept_for("user", around))]
-        for name in dict.fromkeys(own):
-            yield (
-                f"{wiring.TITLES[name]} tells nothing of this repository any more; 'init --undo --user' has it tell"
-                " nothing of others either"
-            )
+    for name in wiring.own(around) if captured and not values["user"] else ():
+        yield (
+            f"{wiring.TITLES[name]} tells nothing of this repository any more; 'init --undo --user' has it tell"
+            " nothing of others either"
+        )
 
 
 _BY = {"claude": "hooks in", "codex": "the notify of", "gemini": "hooks in", "opencode": "the plugin"}

@@ -324,7 +324,7 @@ def unwire(spot: Spot) -> Change:
             action = "restored"
         elif stripped is not None:
             if agent == "opencode":
-                files.remove(real, 0)
+                files.remove(real, 0 if record is None else record["made"])
             else:
                 files.write(real, stripped)
             action = "taken out"
@@ -409,6 +409,18 @@ def kept_for(scope: str, around: Around) -> str:
     own = scope == "user" and around.state_home is not None
     folder = os.path.join(around.state_home or "", "gitsess") if own else around.state_dir
     return os.path.join(folder, "agents", "before")
+
+
+def own(around: Around) -> list[str]:
+    """The agents that a person's own settings have tell of their turns, in every repository with the script."""
+    keep = kept_for("user", around)
+    found = [spot_of(agent, "user", around) for agent in AGENTS]
+    found += [
+        Spot(agent=agent, scope=scope, path=path, keep=keep, inside=None)
+        for agent, scope, path in wired(keep)
+        if scope == "user"
+    ]
+    return list(dict.fromkeys(spot.agent for spot in found if is_wired(spot, "") is not None))
 
 
 def wired(keep: str) -> list[tuple[str, str, Path]]:
