@@ -66,6 +66,11 @@ def place(workspace: Workspace) -> Place | None:
     return Place(folder=folder, shared=not own and not tracked, tracked=tracked)
 
 
+def own_place(workspace: Workspace) -> Place:
+    """The folder of hooks in the git directory, which the worktrees of a bare repository have as well."""
+    return Place(folder=Path(workspace.repository.common_dir, "hooks"), shared=False, tracked=False)
+
+
 def top(workspace: Workspace) -> Path:
     """The top of this working tree; raises StoreError inside of the git directory."""
     return hooks_folder(workspace.around.environment, workspace.around.cwd)[1]

@@ -236,6 +236,29 @@ def test_all_worktrees_are_taken_back_together(repo: Repo, tmp_path: Path) -> No
     assert not (repo.path / ".claude").exists()
 
 
+def test_a_bare_repository_has_agents_in_its_worktrees_alone(repo: Repo, tmp_path: Path) -> None:
+    """Asked for one there, init refuses; what it did in a worktree is taken back from there as well."""
+    repo.git("clone", "-q", "--bare", ".", str(tmp_path / "bare"))
+    bare, side = Repo(path=tmp_path / "bare"), Repo(path=tmp_path / "side")
+    before = everything(bare.path)
+    for words in (["--agent", "claude"], ["--user", "--agent", "codex"], ["--shared"]):
+        ran = bare.ai("init", *words, code=2)
+        assert ran.err == "error: a bare repository has no agents at work in it: run this in one of its worktrees\n"
+        assert ran.out == ""
+    assert everything(bare.path) == before
+    bare.git("worktree", "add", "-q", "-b", "fix", str(side.path))
+    wire(side)
+    side.ai("init", "--agent", "codex")
+    assert (bare.path / "hooks/post-commit").exists()
+    out = bare.ai("init", "--undo").out
+    assert f"Claude Code has its settings back as they were: {side.path / LOCAL}\n" in out
+    assert "Codex tells nothing of this repository any more" in out
+    for path in (bare.path / "hooks/post-commit", bare.path / "ai-sessions/agent", side.path / ".claude"):
+        assert not path.exists()
+    assert (bare.path / "info/exclude").read_bytes() == before[bare.path / "info/exclude"]
+    assert bare.ai("init", "--undo").out == f"no hook of gitsess is in {bare.path / 'hooks'}: nothing was changed\n"
+
+
 # What names a path of this machine, and commits
 
 

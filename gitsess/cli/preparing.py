@@ -34,8 +34,11 @@ def init(around: Surroundings, values: dict[str, Any]) -> int:
     found = setup.place(workspace)
     change: setup.Change | None = None
     agents: list[wiring.Change] = []
+    if found is None and not values["undo"] and (values["agent"] or values["shared"] or values["user"]):
+        raise UsageError("a bare repository has no agents at work in it: run this in one of its worktrees")
     captured = wiring.has_script(workspace.repository.state_dir)
-    if found is not None and values["undo"]:
+    if values["undo"]:
+        found = found or setup.own_place(workspace)
         change = setup.remove(found.folder, ours.hook)
         agents = _unwired(workspace, values)
     elif found is not None:
@@ -92,7 +95,7 @@ def _around(workspace: Workspace) -> wiring.Around:
     return wiring.Around(
         state_dir=workspace.repository.state_dir,
         state_home=around.state_home,
-        top=setup.top(workspace),
+        top=None if workspace.repository.worktree is None else setup.top(workspace),
         home=Path(around.home),
         environment=around.environment,
     )

@@ -59,12 +59,12 @@ class Change(Value):
 
 
 class Around(Value):
-    """What says where settings are: ``top`` is that of the working tree, ``state_home`` where our own of the person
-    is kept."""
+    """What says where settings are: ``top`` is that of the working tree, None in a bare repository; ``state_home``
+    where our own of the person is kept."""
 
     state_dir: str
     state_home: str | None
-    top: Path
+    top: Path | None
     home: Path
     environment: Mapping[str, str]
 
@@ -186,17 +186,22 @@ def scope_of(agent: str, wanted: str) -> str:
 
 
 def _settings_path(agent: str, scope: str, around: Around) -> Path:
-    top, home, environment = around.top, around.home, around.environment
+    home, environment = around.home, around.environment
     if agent == "codex":
         return Path(environment.get("CODEX_HOME") or home / ".codex") / "config.toml"
-    if agent == "opencode":
-        own = Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "opencode"
-        return (own if scope == "user" else top / ".opencode") / "plugins" / "gitsess.js"
-    if agent == "gemini":
-        return (Path(environment.get("GEMINI_CLI_HOME") or home) if scope == "user" else top) / ".gemini/settings.json"
     if scope == "user":
+        if agent == "opencode":
+            return Path(environment.get("XDG_CONFIG_HOME") or home / ".config") / "opencode/plugins/gitsess.js"
+        if agent == "gemini":
+            return Path(environment.get("GEMINI_CLI_HOME") or home) / ".gemini/settings.json"
         return Path(environment.get("CLAUDE_CONFIG_DIR") or home / ".claude") / "settings.json"
-    return top / ".claude" / ("settings.json" if scope == "shared" else "settings.local.json")
+    if around.top is None:
+        raise StoreError("a bare repository has no worktree whose agents could be told")
+    if agent == "opencode":
+        return around.top / ".opencode/plugins/gitsess.js"
+    if agent == "gemini":
+        return around.top / ".gemini/settings.json"
+    return around.top / ".claude" / ("settings.json" if scope == "shared" else "settings.local.json")
 
 
 def words_of(agent: str, scope: str, state_dir: str, *, plugin: str) -> str:
@@ -381,7 +386,8 @@ def spot_of(agent: str, scope: str, around: Around) -> Spot:
 
 
 def spots(around: Around) -> list[Spot]:
-    """Every settings file that something of ours may be in: of this worktree and of others, and the person's own."""
+    """Every settings file that something of ours may be in: of this worktree, if it is one, and of others, and the
+    person's own."""
     keep = kept_for("local", around)
     found = {}
     for agent, scope, path in wired(keep):
@@ -389,6 +395,8 @@ def spots(around: Around) -> list[Spot]:
         found[path] = Spot(agent=agent, scope=scope, path=path, keep=keep, inside=inside, recorded=True)
     for agent in AGENTS:
         for scope in SCOPES[agent]:
+            if scope != "user" and around.top is None:
+                continue
             spot = spot_of(agent, scope, around)
             found.setdefault(spot.path, spot)
     return list(found.values())
