@@ -259,6 +259,21 @@ def test_a_bare_repository_has_agents_in_its_worktrees_alone(repo: Repo, tmp_pat
     assert bare.ai("init", "--undo").out == f"no hook of gitsess is in {bare.path / 'hooks'}: nothing was changed\n"
 
 
+@pytest.mark.parametrize(
+    "words", [[], ["--agent", "claude"], ["--agent", "gemini", "--agent", "claude", "--shared"], ["--user", "--json"]]
+)
+def test_the_command_that_is_advised_does_what_was_asked(
+    words: list[str], repo: Repo, installed: Path, tmp_path: Path
+) -> None:
+    """Where hooks are outside of the repository, it is the one that was typed with --yes, and wires no other agent."""
+    repo.git("config", "--global", "core.hooksPath", str(tmp_path / "hooks"))
+    err = repo.ai("init", *words, code=2).err
+    command = " ".join(["git ai-session init", *words, "--yes"])
+    assert err.endswith(f"; '{command}' puts it there all the same\n")
+    done = repo.ai(*command.split()[2:], "--json").json["agents"]
+    assert {item["agent"] for item in done} == ({*words} & {*wiring.AGENTS} or {*wiring.AGENTS})
+
+
 # What names a path of this machine, and commits
 
 

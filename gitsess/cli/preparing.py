@@ -43,7 +43,7 @@ def init(around: Surroundings, values: dict[str, Any]) -> int:
         agents = _unwired(workspace, values)
     elif found is not None:
         if found.shared and not values["yes"]:
-            _ask(found)
+            _ask(found, values)
         # Whatever refuses does so before anything is changed.
         chosen = _chosen(workspace, ours, values)
         for spot, text in chosen:
@@ -236,7 +236,7 @@ def _next(workspace: Workspace, changes: Sequence[wiring.Change]) -> list[str]:
     return [f"their turns go to {sessions}", f"  {_on(branch)}; {where}"]
 
 
-def _ask(found: setup.Place) -> None:
+def _ask(found: setup.Place, values: dict[str, Any]) -> None:
     """Lets a person agree to a hook that other repositories meet too; raises UsageError where nobody does."""
     what = f"git looks for hooks in {one_line(str(found.folder))}, outside of this repository"
     if sys.stdin.isatty():
@@ -244,7 +244,11 @@ def _ask(found: setup.Place) -> None:
         print("put it there? [y/N] ", end="", file=sys.stderr, flush=True)
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return
-    raise UsageError(f"nothing was changed: {what}; 'git ai-session init --yes' puts it there all the same")
+    # What was typed, and no more: alone, --yes would capture every agent that is installed.
+    typed = [f" --agent {name}" for name in values["agent"]]
+    typed += [f" --{name}" for name in ("shared", "user", "json") if values[name]]
+    command = f"git ai-session init{''.join(typed)} --yes"
+    raise UsageError(f"nothing was changed: {what}; '{command}' puts it there all the same")
 
 
 def _said(change: setup.Change, found: setup.Place) -> list[str]:
