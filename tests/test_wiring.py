@@ -568,6 +568,8 @@ CONFIGS = {
     "one line": 'model = "x"\nnotify = ["say", "it\'s \\"done\\""] # tell me\n[a]\nb = 1\n',
     "many lines": "notify = [\n  'say', # first\n  'done',\n]\n\n\n[a]\nb = [1,\n 2]",
     "CRLF": 'model = "x"\r\nnotify = ["say"]\r\n[a]\r\nb = 1\r\n',
+    "a mark of order": '\ufeffnotify = ["say"]\nb = 1\n',
+    "a mark of order alone": '\ufeffmodel = "x"\n',
     "dotted": 'notify = ["say"]\na.b = 1\na."c.d" = """x\ny"""\nünï = 1\n'.replace("ünï", '"ünï"'),
 }
 
@@ -582,10 +584,11 @@ def test_codex_is_told_whom_to_tell(kind: str, repo: Repo, config: Path) -> None
     """Ours stands before what was there; all else is as it was, and comes back to the byte."""
     text = CONFIGS[kind]
     before = None if text is None else put(config, text)
-    old = tomllib.loads((text or "").replace("\r\n", "\n"))
+    old = tomllib.loads((text or "").removeprefix("\ufeff").replace("\r\n", "\n"))
     out = repo.ai("init", "--agent", "codex").out
     after = config.read_bytes()
-    found = tomllib.loads(after.decode().replace("\r\n", "\n"))
+    found = tomllib.loads(after.decode().removeprefix("\ufeff").replace("\r\n", "\n"))
+    assert after.startswith(b"\xef\xbb\xbf") is (text or "").startswith("\ufeff")
     assert found["notify"][:2] == ["sh", "-c"]
     assert found["notify"][4:] == old.get("notify", [])
     assert {**found, "notify": 0} == {**old, "notify": 0}

@@ -15,6 +15,8 @@ from gitsess.locks import write_private
 from gitsess.model import JSONObject
 
 MAX_BYTES = 1 << 22
+BOM = b"\xef\xbb\xbf"
+"""What some editors put before UTF-8."""
 
 
 def real_path(path: Path, inside: Path | None) -> Path:

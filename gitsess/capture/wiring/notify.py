@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from gitsess.capture.wiring.files import BOM
 from gitsess.errors import StoreError
 from gitsess.values import Value
 
@@ -20,7 +21,10 @@ _NAME = "gitsess"
 
 
 class Config(Value):
+    """``mark`` stands before the text."""
+
     path: Path
+    mark: bytes
     text: str
     value: Any
     chained: tuple[str, ...]
@@ -34,8 +38,9 @@ class Notify:
         """The configuration in ``data``; raises StoreError where Codex would not read it."""
         import tomllib
 
+        mark = BOM if data is not None and data.startswith(BOM) else b""
         try:
-            text = (data or b"").decode()
+            text = (data or b"").removeprefix(mark).decode()
             value = tomllib.loads(text.replace("\r\n", "\n"))
         except (ValueError, RecursionError) as error:
             reason = str(error).split("\n")[0]
@@ -44,8 +49,8 @@ class Notify:
         if not (isinstance(words, list) and all(isinstance(word, str) for word in words)):
             raise StoreError(f"{KEY} in {path} is no list of words: nothing was changed")
         if tuple(words[:2]) == WORDS and words[3:4] == [_NAME] and _OURS.search(words[2]):
-            return Config(path=path, text=text, value=value, chained=tuple(words[4:]), ours=words[2])
-        return Config(path=path, text=text, value=value, chained=tuple(words), ours=None)
+            return Config(path=path, mark=mark, text=text, value=value, chained=tuple(words[4:]), ours=words[2])
+        return Config(path=path, mark=mark, text=text, value=value, chained=tuple(words), ours=None)
 
     def has(self, config: Config, words: str) -> bool:
         """Whether it is there just so."""
@@ -74,7 +79,7 @@ def _with(config: Config, front: list[str]) -> bytes:
         # Before all tables, or it would be a key of the last one.
         newline = "\r\n" if "\r\n" in config.text else "\n"
         line = f"{KEY} = {tomlkit.item(words).as_string()}{newline}"
-        return (line + config.text).encode()
+        return config.mark + (line + config.text).encode()
     try:
         document = tomlkit.parse(config.text)
         found = document[KEY]
@@ -87,4 +92,4 @@ def _with(config: Config, front: list[str]) -> bytes:
             del found[0]
         for place, word in enumerate(front):
             found.insert(place, word)
-    return tomlkit.dumps(document).encode()
+    return config.mark + tomlkit.dumps(document).encode()
