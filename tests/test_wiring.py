@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -13,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gitsess.capture import wiring
 from gitsess.capture.wiring import hooks
+from gitsess.errors import StoreError
 from tests.conftest import PROGRAM, Repo, another
 
 LOCAL, SHARED = ".claude/settings.local.json", ".claude/settings.json"
@@ -546,6 +550,134 @@ def test_geminis_settings_are_kept_and_come_back_to_the_byte(kind: str, repo: Re
     assert (repo.path / GEMINI).read_bytes() == before
 
 
+COMMENTED = """\
+// Settings of the team: "hooks" are below.
+{
+    "ui": { "theme": "ünï // no comment" }, /* one */
+    "list": ["a", "b",   "c"],
+    "number": 1.50, // "hooks": {
+    "hooks": {
+        /* nothing
+           before */
+        "BeforeAgent": [{"hooks": [{"type": "command", "command": "say /* no comment */"}]}], // said
+        "AfterAgent": [
+            {"matcher": "x", "hooks": []} // last
+            // of all
+        ],
+        "SessionEnd": [ // none yet
+        ]
+    } // end of hooks
+}
+// end
+"""
+
+
+def unread_comments(text: str) -> Any:
+    """What Gemini CLI reads: comments are nothing to it."""
+    return json.loads(re.sub(r'("(?:[^"\\]|\\.)*")|//[^\n]*|/\*.*?\*/', r"\1", text, flags=re.DOTALL))
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_comments_in_geminis_settings_are_kept(newline: str, repo: Repo) -> None:
+    """Of what was there not a byte goes: lines are added, and a comma where something follows now."""
+    path, text = repo.path / GEMINI, COMMENTED.replace("\n", newline)
+    before = put(path, text)
+    repo.ai("init", "--agent", "gemini")
+    after = path.read_bytes().decode()
+    assert after.replace("\r\n", "").count("\n") == (0 if newline == "\r\n" else after.count("\n"))
+    old, new = unread_comments(text), unread_comments(after)
+    for event in ("BeforeAgent", "AfterAgent", "SessionEnd"):
+        assert new["hooks"][event][:-1] == old["hooks"][event]
+    assert {**new, "hooks": 0} == {**old, "hooks": 0}
+    changed = [line for line in text.split(newline) if line not in after.split(newline)]
+    assert [line.strip()[:14] for line in changed] == ['"BeforeAgent":', '{"matcher": "x']
+    # Somebody else's change: only what is ours goes.
+    put(path, after.replace("1.50, //", "1.500, //"))
+    repo.ai("init", "--undo")
+    assert path.read_bytes().decode() == text.replace("1.50, //", "1.500, //")
+    put(path, text)
+    repo.ai("init", "--agent", "gemini")
+    repo.ai("init", "--undo")
+    assert path.read_bytes() == before
+    put(path, '{"a": 1, /* a comma too many */}')
+    assert repo.ai("init", "--agent", "gemini", code=1).err.endswith("nothing was changed\n")
+
+
+def test_committed_settings_are_not_laid_out_anew(repo: Repo) -> None:
+    """Of a file that a team has committed, the diff has our hooks, and the comma before them."""
+    put(repo.path / SHARED, '{\n  "allow": ["a", "b",  "c"],\n  "n": 1.50,\n  "o": {}\n}\n')
+    repo.git("add", "-A")
+    wire(repo, "--shared")
+    lines = repo.git("diff", "--no-color", "-U0", SHARED).split("\n")
+    assert [line for line in lines if line.startswith("-")][1:] == ['-  "o": {}']
+    assert [line for line in lines if line.startswith("+")][1:4] == [
+        '+  "o": {},',
+        '+  "hooks": {',
+        '+    "UserPromptSubmit": [',
+    ]
+
+
+FILLING = st.sampled_from(["", "", " ", "\n  ", "\r\n\t", "/* c */", ' // "c\n', "\n// [c\n", "/**/ // c\r\n   "])
+KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
+
+
+@st.composite
+def written(draw: st.DrawFn, value: Any) -> str:
+    """A value as somebody may have written it, with comments wherever there may be some."""
+    if isinstance(value, dict):
+        items = [f"{json.dumps(key)}{draw(FILLING)}:{draw(written(item))}" for key, item in value.items()]
+        text = "{" + ",".join(f"{draw(FILLING)}{item}" for item in items) + draw(FILLING) + "}"
+    elif isinstance(value, list):
+        text = "[" + ",".join(draw(written(item)) for item in value) + draw(FILLING) + "]"
+    else:
+        text = json.dumps(value, ensure_ascii=draw(st.booleans()))
+    return f"{draw(FILLING)}{text}{draw(FILLING)}"
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | KEYS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=6,
+)
+ENTRIES = st.lists(st.sampled_from([{"command": "say"}, {"command": "x # gitsess "}, 1, "# gitsess"]), min_size=1)
+GROUPS = st.lists(
+    st.fixed_dictionaries({"hooks": ENTRIES}, optional={"matcher": KEYS}) | VALUES, min_size=1, max_size=3
+)
+EVENTS_OF_OTHERS = st.dictionaries(st.sampled_from(["Stop", "SessionEnd", "Other"]), GROUPS, min_size=1)
+
+
+@given(st.data())
+def test_what_is_put_into_a_text_comes_out_again_to_the_byte(data: st.DataObject) -> None:
+    """Whatever the layout and the comments: all of the text is there with ours, and all of it is there after it."""
+    others = data.draw(st.dictionaries(KEYS.filter(lambda key: key != "hooks"), VALUES, min_size=1, max_size=3))
+    theirs = data.draw(st.none() | EVENTS_OF_OTHERS)
+    value = others if theirs is None else {**others, "hooks": theirs}
+    before = data.draw(written(value)).encode()
+    form = hooks.Hooks(events=("Stop", "SessionEnd"), group={"matcher": "*"}, entry={}, comments=True)
+    path = Path("settings.json")
+    made = form.added(path, form.parsed(path, before), "run # gitsess")
+    found = form.parsed(path, made)
+    assert form.has(found, "run # gitsess")
+    assert {key: item for key, item in found.value.items() if key != "hooks"} == others
+    rest = iter(made)
+    assert all(byte in rest for byte in before)
+    assert form.stripped(found) == before
+    again = form.added(path, found, "again # gitsess")
+    assert again == made.replace(b'"run # gitsess"', b'"again # gitsess"')
+
+
+@given(st.binary() | st.text(st.sampled_from('{}[]",:/* \n\\1hooks')).map(str.encode))
+def test_any_bytes_are_settings_or_are_refused(data: bytes) -> None:
+    form = hooks.Hooks(events=("Stop",), group={}, entry={}, comments=True)
+    path = Path("settings.json")
+    try:
+        found = form.parsed(path, data)
+        made = form.added(path, found, "run # gitsess")
+    except StoreError:
+        return
+    assert form.has(form.parsed(path, made), "run # gitsess")
+
+
 def test_ones_own_gemini_settings(repo: Repo, tmp_path: Path) -> None:
     """With --user they are below the home folder, or where Gemini CLI is told that its home is."""
     repo.ai("init", "--agent", "gemini", "--user")
@@ -744,8 +876,8 @@ def test_the_notify_runs_what_was_there_before(repo: Repo, config: Path, tmp_pat
         separators=(",", ":"),
     )
     other = event.replace(str(repo.path), str(tmp_path))
-    for given in (event, other, "{}", ""):
-        done = subprocess.run([*words, given], cwd="/", capture_output=True, timeout=60, check=False)
+    for said in (event, other, "{}", ""):
+        done = subprocess.run([*words, said], cwd="/", capture_output=True, timeout=60, check=False)
         assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
     assert told.read_text() == f"codex;{event};" + "".join(f"a b,{given}," for given in (event, other, "{}", ""))
 

@@ -5,6 +5,7 @@
     <git common dir>/ai-sessions/agents/excluded/<16>    info/exclude as it was, the same
 
     hooks     in a settings file of JSON                 Claude Code, Gemini CLI
+    jsontext  such a file's text, changed in places
     notify    the program that is told, in TOML          Codex
     plugin    a file of our own                          opencode
     excluded  what git is not to commit                  info/exclude
@@ -98,6 +99,7 @@ _FORMS: dict[str, Form] = {
         events=("BeforeAgent", "AfterAgent", "SessionEnd"),
         group={"matcher": "*"},
         entry={"name": "gitsess", "timeout": 10_000},
+        comments=True,
     ),
     "opencode": Plugin(),
     "git": excluded.Lines(),
