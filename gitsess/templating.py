@@ -7,6 +7,8 @@ more to it: values are put in as they are, and nothing in them is looked at agai
     .ai-session/templates/<name>.md    of the repository: goes first
     <user folder>/<name>.md            of the person
     gitsess/templates/<name>.md        built in
+
+A file that holds nothing is as if it were not there: the shell makes one before ``template show`` writes into it.
 """
 
 from __future__ import annotations
@@ -122,6 +124,15 @@ class Template(Value):
     text: str
     source: str
     path: Path
+
+
+class Standing(Value):
+    """What stands for ``name`` here: ``problem`` says why it cannot be used, None where it can."""
+
+    name: str
+    source: str
+    path: Path
+    problem: str | None = None
 
 
 class Problem(Value):
@@ -251,13 +262,27 @@ class Templates:
             near = get_close_matches(name, list(VARIABLES), n=1)
             hint = f"did you mean {near[0]}?" if near else "'git ai-session template list' shows what there is"
             raise UsageError(f"there is no template {shown(name)}; {hint}")
-        for source, folder in self._folders():
-            path = folder / f"{name}{_SUFFIX}"
+        for source, path in self._places(name):
             text = self._read(path, source)
             if text is not None:
                 return Template(name=name, text=text, source=source, path=path)
         path = _BUILT_IN / f"{name}{_SUFFIX}"
         return Template(name=name, text=path.read_text(encoding="utf-8"), source=BUILT_IN, path=path)
+
+    def standings(self) -> list[Standing]:
+        """What stands for each template, those too that are refused when they are to be used."""
+        return [self._standing(name) for name in VARIABLES]
+
+    def _standing(self, name: str) -> Standing:
+        for source, path in self._places(name):
+            try:
+                text = self._read(path, source)
+            except (UsageError, StoreError) as error:
+                return Standing(name=name, source=source, path=path, problem=str(error))
+            if text is not None:
+                problem = next((_told(path, fault) for fault in faults(text, VARIABLES[name])), None)
+                return Standing(name=name, source=source, path=path, problem=problem)
+        return Standing(name=name, source=BUILT_IN, path=_BUILT_IN / f"{name}{_SUFFIX}")
 
     def fill(self, name: str, values: Mapping[str, str]) -> str:
         """The prompt: the template of ``name`` with its values; those that it has no variable for are left out.
@@ -267,7 +292,7 @@ class Templates:
         template = self.find(name)
         found = faults(template.text, VARIABLES[name])
         if found:
-            raise UsageError(one_line(f"{_place(template.path, found[0].line)}: {found[0].text}"))
+            raise UsageError(_told(template.path, found[0]))
         return _filled(template.text, values)
 
     def check(self) -> list[Problem]:
@@ -282,7 +307,6 @@ class Templates:
                 continue
             for file in names:
                 found += self._checked(folder / file, source, seen)
-            seen |= {file.removesuffix(_SUFFIX) for file in names}
         return found
 
     def overriding(self) -> int:
@@ -290,10 +314,16 @@ class Templates:
         count = 0
         for source, folder in self._folders():
             try:
-                count += sum(name.removesuffix(_SUFFIX) in VARIABLES for name in self._names(folder, source))
+                names = [name for name in self._names(folder, source) if name.removesuffix(_SUFFIX) in VARIABLES]
+                count += sum(self._read(folder / name, source) is not None for name in names)
             except (UsageError, StoreError):
                 continue
         return count
+
+    def _places(self, name: str) -> Iterator[tuple[str, Path]]:
+        """Where a file may take the place of the built-in template, in the order in which they are looked at."""
+        for source, folder in self._folders():
+            yield source, folder / f"{name}{_SUFFIX}"
 
     def _folders(self) -> Iterator[tuple[str, Path]]:
         if self._top is not None:
@@ -315,6 +345,7 @@ class Templates:
         return named[:_MOST_FILES]
 
     def _checked(self, path: Path, source: str, seen: set[str]) -> Iterator[Problem]:
+        """``seen`` has the templates whose place a file before took, and gets this one."""
         name = path.name.removesuffix(_SUFFIX)
         if name == path.name or name not in VARIABLES:
             near = get_close_matches(path.stem, list(VARIABLES), n=1)
@@ -324,14 +355,17 @@ class Templates:
         try:
             text = self._read(path, source)
         except (UsageError, StoreError) as error:
+            seen.add(name)
             yield Problem(path=path, line=None, text=_without(str(error), path))
             return
         if text is None:
+            yield Problem(path=path, line=None, text="is empty, and passed over", note=True)
             return
         for fault in faults(text, VARIABLES[name]):
             yield Problem(path=path, line=fault.line, text=fault.text)
         if name in seen:
             yield Problem(path=path, line=None, text="is not used here: the repository has its own", note=True)
+        seen.add(name)
         used = set(uses(text))
         built_in = (_BUILT_IN / path.name).read_text(encoding="utf-8")
         for variable in uses(built_in):
@@ -354,7 +388,7 @@ class Templates:
         return real
 
     def _read(self, path: Path, source: str) -> str | None:
-        """The text of a file, None where there is none."""
+        """The text of a file, None where there is none, or none in it."""
         place = one_line(str(path))
         if not os.path.lexists(path):
             return None
@@ -376,14 +410,16 @@ class Templates:
         except UnicodeDecodeError:
             raise UsageError(f"{place} is not UTF-8") from None
         text = printable(text.replace("\r\n", "\n"))
-        if not text.strip():
-            raise UsageError(f"{place} is empty: remove it to have the next one that there is")
-        return text
+        return text if text.strip() else None
 
 
 def uses(text: str) -> list[str]:
     """The variables of a template, each once, in the order in which they come."""
     return list(dict.fromkeys(piece.name for piece in _pieces(text) if isinstance(piece, _Mark)))
+
+
+def _told(path: Path, fault: Fault) -> str:
+    return one_line(f"{_place(path, fault.line)}: {fault.text}")
 
 
 def _place(path: Path, line: int | None) -> str:

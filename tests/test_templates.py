@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from gitsess import plan, review, templating, verdict
 from gitsess.answers import find_json
 from gitsess.errors import UsageError
 from gitsess.templating import BUILT_IN, MAX_BYTES, REPOSITORY, USER, USES, VARIABLES, Templates, faults, uses
-from tests.conftest import Repo
+from tests.conftest import PROGRAM, Repo
 
 FOLDER = Path(templating.__file__).parent / "templates"
 
@@ -163,8 +164,8 @@ def test_a_top_that_is_reached_through_a_link_is_no_link_that_leads_out(place: P
 
 
 def test_what_cannot_be_a_text_is_refused(place: Place) -> None:
-    """Other bytes than UTF-8, more than 256 KiB, nothing at all, a folder."""
-    for text, why in ((b"\xff", "not UTF-8"), (b"x" * (MAX_BYTES + 1), "larger than 256 KiB"), (b" \n", "is empty")):
+    """Other bytes than UTF-8, more than 256 KiB, a folder."""
+    for text, why in ((b"\xff", "not UTF-8"), (b"x" * (MAX_BYTES + 1), "larger than 256 KiB")):
         place.put("review.md", text)
         with pytest.raises(UsageError, match=f"review.md .*{why}"):
             place.templates.find("review")
@@ -173,6 +174,19 @@ def test_what_cannot_be_a_text_is_refused(place: Place) -> None:
     (place.top / ".ai-session/templates/plan.md").mkdir()
     with pytest.raises(Exception, match=r"plan\.md"):
         place.templates.find("plan")
+
+
+@pytest.mark.parametrize("nothing", [b"", b" \r\n\n"])
+def test_a_file_that_holds_nothing_is_as_if_it_were_not_there(nothing: bytes, place: Place) -> None:
+    """The next one is used; it takes nobody's place, and is named by a note."""
+    place.put("review.md", nothing)
+    assert place.templates.find("review").source == BUILT_IN
+    assert place.templates.overriding() == 0
+    place.put("review.md", "{{feature}} {{description}} {{diff}} {{files}} {{focus}}", user=True)
+    assert place.templates.find("review").source == USER
+    assert [one.source for one in place.templates.standings() if one.name == "review"] == [USER]
+    assert place.checked() == ["review.md: note: is empty, and passed over"]
+    assert place.templates.overriding() == 1
 
 
 # Checking
@@ -294,7 +308,25 @@ def test_templates_are_listed_shown_and_checked(repo: Repo, tmp_path: Path) -> N
     (folder / "review.md").write_bytes(b"\xff")
     ran = repo.ai("template", "list", code=1)
     assert "warning: review: " in ran.err
-    assert "verify" in ran.out
+    assert re.search(r"^  review +broken +\.ai-session/templates/review\.md$", ran.out, re.MULTILINE)
+    assert len(ran.out.splitlines()) == 1 + len(VARIABLES)
+    rows = repo.ai("template", "list", "--json", code=1).json
+    assert {row["name"]: row["problem"] for row in rows if row["problem"]} == {
+        "review": f"{folder}/review.md is not UTF-8"
+    }
+    (folder / "review.md").write_text("{{#diff}}")
+    assert "  review                 broken" in repo.ai("template", "list", code=1).out
+
+
+def test_the_way_to_begin_that_is_documented_works(repo: Repo) -> None:
+    """The shell empties the file before the template that is to go there is read."""
+    made = repo.path / ".ai-session/templates/review.md"
+    made.parent.mkdir(parents=True)
+    for _ in range(2):
+        with made.open("wb") as out:
+            subprocess.run([*PROGRAM, "template", "show", "review"], cwd=repo.path, stdout=out, check=True)
+        assert made.read_bytes() == (FOLDER / "review.md").read_bytes()
+    assert repo.ai("template", "check").err == "1 template of your own, no fault\n"
 
 
 def test_templates_are_shown_outside_of_a_repository_too(repo: Repo, tmp_path: Path) -> None:

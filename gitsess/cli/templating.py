@@ -10,8 +10,8 @@ from typing import Any
 from gitsess import setup, templating
 from gitsess.cli.handling import warn
 from gitsess.cli.output import Column, print_json, print_lines, style, table
-from gitsess.errors import GitsessError, NotFound, UsageError
-from gitsess.templating import BUILT_IN, USES, VARIABLES, Templates
+from gitsess.errors import NotFound, UsageError
+from gitsess.templating import BUILT_IN, USES, VARIABLES, Standing, Templates
 from gitsess.text import one_line, plural, printable
 from gitsess.workspace import Surroundings, Workspace
 
@@ -49,24 +49,33 @@ def _top(around: Surroundings) -> Path | None:
 
 
 def _list(around: Surroundings, templates: Templates, values: dict[str, Any]) -> int:
-    rows = []
-    code = 0
-    for name, use in USES.items():
-        try:
-            found = templates.find(name)
-        except GitsessError as error:
-            warn(f"{name}: {error}")
-            code = 1
-            continue
-        rows.append((name, found.source, use, None if found.source == BUILT_IN else str(found.path)))
+    found = templates.standings()
+    for one in found:
+        if one.problem is not None:
+            warn(f"{one.name}: {one.problem}")
     if values["json"]:
-        keys = ("name", "source", "use", "path")
-        print_json([{**dict(zip(keys, row, strict=True)), "variables": list(VARIABLES[row[0]])} for row in rows])
-        return code
-    columns = [Column("NAME"), Column("SOURCE"), Column("USED BY, OR PATH")]
-    shown = [(name, source, use if path is None else _short(around, path)) for name, source, use, path in rows]
-    print_lines(table(columns, shown, look=style(around.environment)))
-    return code
+        print_json(
+            [
+                {
+                    "name": one.name,
+                    "source": one.source,
+                    "use": USES[one.name],
+                    "path": None if one.source == BUILT_IN else str(one.path),
+                    "problem": one.problem,
+                    "variables": list(VARIABLES[one.name]),
+                }
+                for one in found
+            ]
+        )
+    else:
+        columns = [Column("NAME"), Column("SOURCE"), Column("USED BY, OR PATH")]
+        print_lines(table(columns, [_row(around, one) for one in found], look=style(around.environment)))
+    return 1 if any(one.problem is not None for one in found) else 0
+
+
+def _row(around: Surroundings, one: Standing) -> tuple[str, str, str]:
+    source = one.source if one.problem is None else "broken"
+    return one.name, source, USES[one.name] if one.source == BUILT_IN else _short(around, str(one.path))
 
 
 def _short(around: Surroundings, path: str) -> str:

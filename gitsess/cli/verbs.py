@@ -437,7 +437,7 @@ VERBS = (
             "A template is the prompt of one step of the workflow, with variables in it. 'list' says which there are"
             " and where each comes from; 'show' prints one; 'check' looks at the files that are yours.",
             "NAME.md in .ai-session/templates of the repository takes the place of a built-in one, else NAME.md in"
-            " ~/.config/gitsess/templates (below $XDG_CONFIG_HOME, where that is set).",
+            " ~/.config/gitsess/templates (below $XDG_CONFIG_HOME, where that is set). An empty file is passed over.",
             "{{name}} stands for a value. What is between {{#name}} and {{/name}} is kept where the value is not empty."
             " 'check' names every variable that there is not, every part that does not end and every file that is no"
             " template's, with file and line, and exits with 1; a note is no fault.",
