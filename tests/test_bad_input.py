@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gitsess.providers.standin import StandIn
 from gitsess.text import UNSAFE
 from gitsess.turns import PUBLIC_KEYS
 from tests.conftest import PROGRAM, Ran, Repo
@@ -455,6 +456,56 @@ def test_turns_are_recorded_though_nobody_reads_their_oids(repo: Repo) -> None:
     assert err == ""
     assert code in (0, 141)
     assert len(repo.session("plan-x").commits) == 5
+
+
+def to_full(repo: Repo, words: Sequence[str], stdin: bytes | None = None, **env: str) -> tuple[int, str]:
+    """Runs the program with a standard output that takes nothing, as on a full disk: (exit code, standard error)."""
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [*PROGRAM, *words],
+            cwd=repo.path,
+            input=stdin,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **repo.environment, **env},
+            check=False,
+        )
+    return done.returncode, done.stderr.decode()
+
+
+FULL = "error: standard output: No space left on device\n"
+full = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+
+
+@full
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_standard_output_is_said_in_a_line(repo: Repo, unbuffered: str, tmp_path: Path) -> None:
+    """By whichever verb: no bug of ours, exit code 1, and nothing in the folder where crashes are written down."""
+    crashes = tmp_path / "crashes"
+    crashes.mkdir()
+    repo.ai("start", "x")
+    repo.record("plan-x", {"prompt": "p", "response": "r" * 50_000})
+    task = "{id: T1.1, title: T, acceptance: [It holds]}"
+    repo.ai("plan", "x", "--import", "-", stdin=f"feature: x\nphases: [{{name: P, tasks: [{task}]}}]\n")
+    looking = "list, list --json, stats, show plan-x --full, status, status --json, features, history x, export, use"
+    others = "--version, -h, show -h, plan x --show, todo list, template list, template show plan, completion bash"
+    for words in f"{looking}, {others}".split(", "):
+        ran = to_full(repo, words.split(), TMPDIR=str(crashes), PYTHONUNBUFFERED=unbuffered)
+        assert (words, *ran) == (words, 1, FULL)
+    assert list(crashes.iterdir()) == []
+
+
+@full
+def test_what_was_to_be_recorded_is_though_the_disk_behind_the_output_is_full(repo: Repo, api: StandIn) -> None:
+    """The oids and the answer go nowhere; the turns are kept, and no other model is asked for the answer."""
+    assert to_full(repo, ["record", "plan", "x"], lines(*({"prompt": f"p{n}"} for n in range(5)))) == (1, FULL)
+    assert len(repo.session("plan-x").commits) == 5
+    repo.git("config", "ai-session.fallback", "haiku")
+    code, err = to_full(repo, ["escalate", "opus", "--feature", "x"])
+    assert code == 1
+    assert err.endswith(FULL)
+    assert len(api.requests) == 1
+    assert repo.session("plan-x").commits[-1].facts.status == "interrupted"
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])

@@ -6,6 +6,9 @@ import gc
 import sys
 from collections.abc import Sequence
 
+from gitsess.cli import streams
+
+FAILED = 1
 BUG = 4
 INTERRUPTED = 130
 BROKEN_PIPE = 141
@@ -15,32 +18,14 @@ def script() -> None:
     """The console script."""
     # Reading makes many values and no cycles, among which the collector would spend a third of the time.
     gc.set_threshold(100_000)
-    _open_standard_streams()
+    output = streams.prepare()
     code = main(sys.argv[1:])
+    if output.failure is not None:
+        print(f"error: standard output: {output.failure}", file=sys.stderr)
+        code = FAILED
     # What is left is freed with the process: no last look for cycles in it.
     gc.freeze()
     sys.exit(code)
-
-
-def _open_standard_streams() -> None:
-    """Opens those of the three that are closed on nothing, as git does.
-
-    Python has None in their place, and the next file that is opened would take their number: a program that is
-    started then would write into it.
-    """
-    if sys.stdin is not None and sys.stdout is not None and sys.stderr is not None:
-        return
-    import os
-
-    # They take the lowest numbers that are free.
-    while os.open(os.devnull, os.O_RDWR) < 2:
-        pass
-    if sys.stdin is None:
-        sys.stdin = open(0, closefd=False)  # noqa: SIM115 - open as long as the process is
-    if sys.stdout is None:
-        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,14 +33,17 @@ def main(argv: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         # A terminal that cannot show a character shows its escape instead of an error.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    code = _code(argv)
+    # What was printed before an error goes out too.
+    return code if streams.finish() else code or BROKEN_PIPE
+
+
+def _code(argv: Sequence[str]) -> int:
     try:
-        code = _dispatch(list(argv))
-        sys.stdout.flush()
-        return code
+        return _dispatch(list(argv))
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        _close_stdout()
         return BROKEN_PIPE
     except Exception as error:  # noqa: BLE001 - the one place that turns errors into exit codes
         return _failed(error)
@@ -93,12 +81,3 @@ def _failed(error: Exception) -> int:
     from gitsess.cli.apology import apologise
 
     return apologise(error)
-
-
-def _close_stdout() -> None:
-    # The reader is gone; the interpreter's own last flush would complain again.
-    import os
-
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
-    os.close(null)
