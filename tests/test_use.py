@@ -100,9 +100,17 @@ def test_each_worktree_has_its_own(repo: Repo, tmp_path: Path) -> None:
 
 
 def test_a_bare_repository_has_nothing_in_use(repo: Repo, tmp_path: Path) -> None:
+    """A feature can be begun in one, but neither session nor feature be in use."""
     repo.git("clone", "-q", "--bare", ".", str(tmp_path / "bare"))
-    ran = Repo(path=tmp_path / "bare").ai("use", "plan-x", code=1)
-    assert ran.err == "error: a bare repository has no worktree in which a session could be in use\n"
+    bare = Repo(path=tmp_path / "bare")
+    assert bare.ai("start", "login").out == "login is begun\n'git ai-session plan login' plans it\n"
+    for words in (["use", "plan-x"], ["switch", "login"], ["switch", "login", "--json"]):
+        ran = bare.ai(*words, code=1)
+        assert (ran.out, ran.err) == (
+            "",
+            "error: a bare repository has no worktree in which a session could be in use\n",
+        )
+    assert "has no worktree" not in bare.ai("switch", "logn", code=1).err
 
 
 def test_before_the_first_commit(tmp_path: Path) -> None:

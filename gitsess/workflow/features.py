@@ -70,21 +70,24 @@ def session_of(found: tuple[Session, ...], command: str) -> Session | None:
 
 
 def start(workspace: Workspace, feature: str, description: str = "") -> SessionName:
-    """Begins a feature and puts it in use here; the session that what is captured goes to. Raises Exists."""
+    """Begins a feature and puts it in use here, where there is a worktree; the session that what is captured goes to.
+    Raises Exists."""
     for command in COMMANDS:
         join(command, feature)
     if feature in names(workspace):
         raise Exists(f"{feature} has begun already: 'git ai-session switch {feature}' puts it in use here")
     text = description.strip()
     events.put(workspace, join("plan", feature), "started", text, subject=text or f"Begin {feature}")
+    if workspace.worktree is None:
+        return join("implement", feature)
     return switch(workspace, feature)
 
 
 def switch(workspace: Workspace, feature: str) -> SessionName:
-    """Puts a feature in use in this worktree; the session that what is captured goes to now. Raises NotFound."""
+    """Puts a feature in use in this worktree; the session that what is captured goes to now. Raises NotFound, and
+    StoreError in a bare repository."""
     session = join("implement", named(workspace, feature))
-    if workspace.worktree is not None:
-        workspace.use(session)
+    workspace.use(session)
     return session
 
 
