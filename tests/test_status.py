@@ -112,6 +112,32 @@ def test_a_feature_in_one_screen(repo: Repo) -> None:
     assert "\x1b" not in out
 
 
+def test_a_feature_is_in_use_while_its_branch_is_checked_out(repo: Repo) -> None:
+    """As ``use`` has it: on another branch no verb takes it for the one in use, and back on the first all do."""
+    login(repo)
+    assert repo.ai("features", "--json").json[0]["in_use"]
+    repo.git("checkout", "-q", "-b", "other")
+    assert repo.ai("use").out == "no session is in use here: implement-login is only while main is checked out\n"
+    none = (
+        "error: no feature is in use here: login is only while main is checked out; name one, or put it in use with"
+        " 'git ai-session switch login'\n"
+    )
+    for words in ("status", "implement", "verify", "escalate opus"):
+        ran = repo.ai(*words.split(), code=2)
+        assert (words, ran.out, ran.err) == (words, "", none)
+    assert not repo.ai("status", "login", "--json").json["in_use"]
+    assert "in use" not in repo.ai("status", "login").out
+    assert not any(line.startswith("*") for line in repo.ai("features").out.splitlines())
+    assert "todo-general" in repo.ai("todo", "add", "Buy milk", "--json").out
+    repo.git("checkout", "-q", "--detach")
+    repo.ai("switch", "login")
+    assert repo.ai("status", "--json").json["in_use"]
+    repo.git("checkout", "-q", "main")
+    assert "login is only while HEAD is detached" in repo.ai("verify", code=2).err
+    repo.ai("switch", "login")
+    assert repo.ai("status", "--json").json["in_use"]
+
+
 def test_json_says_the_same(repo: Repo) -> None:
     """``--json`` has every value of the screen, money exact."""
     login(repo)

@@ -271,8 +271,8 @@ VERBS = (
         opts=(JSON,),
         about=(
             "The feature begins with an event in plan-FEATURE, which holds the description. implement-FEATURE is put in"
-            " use: what an agent does here from now on counts for the feature, while the branch is checked out. Verbs"
-            " that take a FEATURE take this one where none is named.",
+            " use: what an agent does here from now on counts for the feature. Verbs that take a FEATURE take this one"
+            " where none is named. Both hold while the branch is checked out on which it was put in use.",
         ),
         examples=(("git ai-session start login 'Tokens that expire, and a way to renew them'", ""),),
     ),

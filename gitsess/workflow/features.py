@@ -1,8 +1,9 @@
 """Features: what several sessions, one for each command, are about; and the one at hand in a worktree.
 
 A feature begins with a ``started`` event in ``plan-<feature>``, or with its first turn. The feature in use is that of
-the session in use in the worktree: ``start`` and ``switch`` put ``implement-<feature>`` in use, so that what an agent
-does there in the meantime counts for the feature as well.
+the session in use in the worktree, and as that one only while the branch is checked out on which it was set: ``start``
+and ``switch`` put ``implement-<feature>`` in use, so that what an agent does there in the meantime counts for the
+feature as well.
 """
 
 from __future__ import annotations
@@ -34,8 +35,8 @@ def names(workspace: Workspace) -> list[str]:
 
 
 def in_use(workspace: Workspace) -> str | None:
-    """The feature in use in this worktree, whatever branch is checked out."""
-    found = None if workspace.worktree is None else workspace.worktree.in_use()
+    """The feature in use in this worktree, on the branch that is checked out."""
+    found = workspace.in_use()
     return None if found is None else split(found.session)[1] or None
 
 
@@ -45,7 +46,7 @@ def named(workspace: Workspace, feature: str | None) -> str:
     if feature is None:
         feature = in_use(workspace)
         if feature is None:
-            raise UsageError("name the feature, or put one in use with 'git ai-session switch FEATURE'")
+            raise UsageError(_none_in_use(workspace))
     for command in COMMANDS:
         join(command, feature)
     known = names(workspace)
@@ -54,6 +55,18 @@ def named(workspace: Workspace, feature: str | None) -> str:
     near = get_close_matches(feature, known, n=1)
     hint = f"did you mean {near[0]}?" if near else f"'git ai-session start {feature}' begins it"
     raise NotFound(f"there is no feature {shown(feature)}; {hint}")
+
+
+def _none_in_use(workspace: Workspace) -> str:
+    found = None if workspace.worktree is None else workspace.worktree.in_use()
+    feature = None if found is None else split(found.session)[1]
+    if found is None or not feature:
+        return "name the feature, or put one in use with 'git ai-session switch FEATURE'"
+    on = "HEAD is detached" if found.branch is None else f"{one_line(found.branch)} is checked out"
+    return (
+        f"no feature is in use here: {feature} is only while {on}; name one, or put it in use with"
+        f" 'git ai-session switch {feature}'"
+    )
 
 
 def sessions(workspace: Workspace, feature: str) -> tuple[Session, ...]:
