@@ -537,6 +537,14 @@ def test_a_session_is_escalated(planned: Repo, script: Script) -> None:
     assert (planned.path / "calc.py").read_text() == ADD
 
 
+def test_options_of_an_agent_are_refused_where_a_model_is_escalated_to(planned: Repo, script: Script) -> None:
+    """With an advice that can be followed; its help speaks of no option that it has not."""
+    for option in ("--model", "--agent-args"):
+        line = unchanged(planned, "escalate", "opus", option, "x", "--feature", "calc", code=2)
+        assert line == f"error: {option} is for an agent (claude, codex, gemini), and 'opus' is a model: leave it out"
+    assert "--via" not in planned.ai("escalate", "-h").out
+
+
 def test_nothing_is_recorded_without_sessions(planned: Repo, script: Script) -> None:
     """USE_SESSIONS=false: the work is done all the same, and the refs stay where they are."""
     before = planned.git("for-each-ref")

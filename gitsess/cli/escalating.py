@@ -5,26 +5,31 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gitsess import catalog, plan, via
+from gitsess import plan, via
 from gitsess.cli.benching import at_work, said_json, unanswered
 from gitsess.cli.output import print_json
 from gitsess.content import RESPONSE
 from gitsess.errors import NotFound, UsageError
 from gitsess.history import Session
-from gitsess.names import session_name, split
+from gitsess.names import session_name, shown, split
 from gitsess.turns import Turn
 from gitsess.workbench.changes import Changes
 from gitsess.workflow import features, plans, tasks
+from gitsess.workflow.asking import source_of
 from gitsess.workflow.bench import Bench
 from gitsess.workspace import Surroundings
 
 
 def escalate(around: Surroundings, values: dict[str, Any]) -> int:
-    word = values["to"]
-    agent = word if word in via.NAMES else None
-    model = values["model"] if agent is not None else catalog.resolve_model(word)
-    if agent is None and values["model"] is not None:
-        raise UsageError("--model is the agent's own word for one: MODEL names it already")
+    to = source_of(values["to"])
+    if to.agent is None:
+        for option in ("model", "agent_args"):
+            if values[option] is not None:
+                raise UsageError(
+                    f"--{option.replace('_', '-')} is for an agent ({', '.join(via.NAMES)}), and"
+                    f" {shown(values['to'])} is a model: leave it out"
+                )
+    agent, model = to.agent, to.model or values["model"]
     values = {**values, "via": agent, "model": model}
     if values["session"] is not None:
         values["feature"] = values["feature"] or split(session_name(values["session"]))[1] or None

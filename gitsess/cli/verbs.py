@@ -408,7 +408,9 @@ VERBS = (
         opts=(
             Opt(("--feature",), "Of this feature, instead of the one in use.", "FEATURE", completes="feature"),
             Opt(("--session",), "This session, and not the one with the newest turn.", "SESSION", completes="session"),
-            *(opt for opt in _WAY if opt.name != "via"),
+            Opt(("-m", "--model"), "Where MODEL is an agent: the agent's own word for the model.", "NAME"),
+            Opt(("--agent-args",), "Where MODEL is an agent: more options for it, in one word.", "OPTIONS"),
+            *(opt for opt in _WAY if opt.name not in ("model", "via", "agent_args")),
         ),
         about=(
             "MODEL is opus, sonnet, haiku, a full id, or an agent: claude, codex, gemini. It goes on with the feature's"

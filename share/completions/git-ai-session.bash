@@ -113,8 +113,8 @@ __git_ai_session_complete ()
 				arguments="feature"
 				;;
 			escalate)
-				options="--feature --session --model --timeout --agent-args --budget --over-budget --max-tokens --quiet --json --help"
-				values=" --feature:feature --session:session -m:model --model:model --timeout:count --agent-args:text --budget:text --max-tokens:count"
+				options="--feature --session --model --agent-args --timeout --budget --over-budget --max-tokens --quiet --json --help"
+				values=" --feature:feature --session:session -m:text --model:text --agent-args:text --timeout:count --budget:text --max-tokens:count"
 				arguments="model text"
 				;;
 			template)
