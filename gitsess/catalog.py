@@ -10,7 +10,7 @@ Sources: platform.claude.com/docs, "Models overview" (context window, maximum ou
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from gitsess.errors import UsageError
@@ -110,18 +110,30 @@ _FAMILY_FIRST = rf"(?i)claude-({_FAMILIES})-(\d{{1,2}})(?:[-.](\d{{1,2}}))?(?!\d
 _VERSION_FIRST = rf"(?i)claude-(\d{{1,2}})(?:[-.](\d{{1,2}}))?-({_FAMILIES})(?![a-z])"
 
 
-def resolve_model(name: str) -> str:
+_NEAR = 0.7
+"""How like an alias a word is that is taken for a slip of it, from 0 to 1: ``opsu`` is, ``codestral`` is not."""
+
+
+def resolve_model(name: str, others: Sequence[str] = ()) -> str:
     """The model id that ``name`` stands for: an alias in any case, or an id, which is returned as given.
 
     Whether a provider knows the id is for the provider to say. Raises UsageError where ``name`` is empty
-    or holds whitespace, control or other invisible characters.
+    or holds whitespace, control or other invisible characters, and where it is nearly an alias, or one of ``others``,
+    words that could have been given as well: letters alone, as no id of a provider's has.
     """
     hint = f"use {', '.join(ALIASES)}, or a full id such as {DEFAULT_MODEL}"
     if not name:
         raise UsageError(f"the model's name is empty; {hint}")
     if any(character.isspace() or not character.isprintable() for character in name):
         raise UsageError(f"{name[:80]!a} is not a model's name: it holds spaces or control characters; {hint}")
-    return ALIASES.get(name.lower(), name)
+    found = ALIASES.get(name.lower())
+    if found is None and name.isalpha():
+        from difflib import get_close_matches
+
+        near = get_close_matches(name.lower(), [*ALIASES, *others], n=1, cutoff=_NEAR)
+        if near:
+            raise UsageError(f"there is no model {name[:80]!a}; did you mean {near[0]}?")
+    return found or name
 
 
 def short_model(model: str) -> str:

@@ -35,6 +35,27 @@ def test_an_alias_stands_for_its_model_and_an_id_for_itself(typed: str, model: s
     assert resolve_model(typed) == model
 
 
+@pytest.mark.parametrize(
+    ("typed", "near"),
+    [("opsu", "opus"), ("Sonet", "sonnet"), ("haikou", "haiku"), ("OPUSS", "opus"), ("codx", "codex")],
+)
+def test_a_slip_of_an_alias_is_no_model(typed: str, near: str) -> None:
+    """It is asked for in the same way as a slip of a verb's name; an agent's, only where one could be named."""
+    with pytest.raises(UsageError, match=f"there is no model '{typed}'; did you mean {near}"):
+        resolve_model(typed, ("claude", "codex", "gemini"))
+    if near == "codex":
+        assert resolve_model(typed) == typed
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["claude-foo-9", "opus-", "opus5", "opsu/x", "o3", "gpt-5", "llama", "codestral", "gemma", "sonar", "fable"],
+)
+def test_whatever_else_may_be_a_model_is_one(typed: str) -> None:
+    """Services of one's own have names for models that nobody else knows."""
+    assert resolve_model(typed, ("claude", "codex", "gemini")) == typed
+
+
 def test_the_default_model_is_what_an_alias_stands_for() -> None:
     assert DEFAULT_MODEL in ALIASES.values()
 

@@ -545,6 +545,18 @@ def test_options_of_an_agent_are_refused_where_a_model_is_escalated_to(planned: 
     assert "--via" not in planned.ai("escalate", "-h").out
 
 
+def test_a_slip_of_a_models_name_is_sent_to_nobody(planned: Repo, model: StandIn) -> None:
+    """Wherever it stands: on the command line, in the environment, in the settings."""
+    asked = len(model.requests)
+    line = "error: there is no model 'opsu'; did you mean opus?"
+    assert unchanged(planned, "escalate", "opsu", "--feature", "calc", code=2) == line
+    assert unchanged(planned, "review", "calc", "-m", "opsu", code=2) == line
+    assert unchanged(planned, "run", "ask", "calc", "Why?", code=2, env={"AI_MODEL": "opsu"}) == line
+    planned.git("config", "ai-session.fallback", "gemni")
+    assert "did you mean gemini?" in unchanged(planned, "verify", "calc", code=2)
+    assert len(model.requests) == asked
+
+
 def test_nothing_is_recorded_without_sessions(planned: Repo, script: Script) -> None:
     """USE_SESSIONS=false: the work is done all the same, and the refs stay where they are."""
     before = planned.git("for-each-ref")

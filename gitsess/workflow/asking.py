@@ -285,7 +285,7 @@ def source_of(word: str) -> Source:
     """Who a word of ``ai-session.fallback``, or a MODEL on the command line, means: an agent, or a model of the API."""
     if word in via.NAMES:
         return Source(agent=word, model=None)
-    return Source(agent=None, model=catalog.resolve_model(word))
+    return Source(agent=None, model=catalog.resolve_model(word, via.NAMES))
 
 
 def sources(workspace: Workspace, *, agent: str | None, model: str | None) -> list[Source]:
