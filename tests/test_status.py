@@ -308,6 +308,11 @@ def test_history_can_be_narrowed(words: str, count: int, repo: Repo) -> None:
     assert (said.err == "login has no such turns\n") == (count == 0)
 
 
+def test_history_without_a_feature_is_of_the_one_in_use(repo: Repo) -> None:
+    login(repo)
+    assert repo.ai("history", "--limit", "2").out == repo.ai("history", "login", "--limit", "2").out
+
+
 def test_a_turn_that_a_fork_shares_is_there_once(repo: Repo) -> None:
     login(repo)
     repo.git("update-ref", "refs/ai-sessions/ask-login", "refs/ai-sessions/implement-login")
@@ -347,7 +352,7 @@ def one_error(ran: Ran, text: str) -> None:
         ("status", 2, "name the feature, or put one in use"),
         ("status login --all", 2, "either a feature or --all"),
         ("status ../x", 2, "is no valid feature"),
-        ("history", 2, "missing argument 'FEATURE'"),
+        ("history", 2, "name the feature, or put one in use"),
         ("history nothing", 1, "there is no feature 'nothing'"),
         ("history login --task T9.9", 1, "login has no task 'T9.9'"),
         ("history login --command ask", 1, "login has no session of 'ask'"),

@@ -354,6 +354,34 @@ def test_a_feature_without_a_plan(repo: Repo, model: StandIn) -> None:
     assert "calc has begun already" in unchanged(repo, "start", "calc")
 
 
+def test_the_feature_in_use_is_planned_and_reviewed_where_none_is_named(
+    repo: Repo, model: StandIn, script: Script, tmp_path: Path
+) -> None:
+    """Each way to plan; a single argument is a feature's name, unless it cannot be one."""
+    for words in (["plan", "--show"], ["plan", "--edit"], ["plan", "--import", "x"], ["plan"], ["review"]):
+        assert "name the feature, or put one in use" in unchanged(repo, *words, code=2)
+    assert "name the feature" in unchanged(repo, "plan", "A calculator", code=2)
+    repo.ai("start", "calc")
+    path = tmp_path / "plan.yaml"
+    path.write_text(PLAN.split("```yaml\n")[1].split("```")[0])
+    assert "T1.2" in repo.ai("plan", "--import", str(path)).out
+    assert repo.ai("plan", "--show").out == repo.ai("plan", "calc", "--show").out
+    repo.ai("plan", "--edit", env={"GIT_EDITOR": "sed -i s/Multiply/Times/"})
+    assert "Times two numbers" in repo.ai("plan", "--show").out
+    script.says(PLAN, PLAN, PLAN)
+    assert "feature: calc\n" in repo.ai("plan", "A calculator with sums").err
+    assert "A calculator with sums" in json.dumps(script.bodies[-1]["messages"][-1])
+    repo.ai("plan", "-", stdin="Read from there")
+    assert "Read from there" in json.dumps(script.bodies[-1]["messages"][-1])
+    repo.ai("plan", stdin="And so here")
+    assert "And so here" in json.dumps(script.bodies[-1]["messages"][-1])
+    assert "'two words' is no valid" in unchanged(repo, "plan", "two words", "--show", code=2)
+    (repo.path / "calc.py").write_text(ADD)
+    script.says(fenced({"findings": []}))
+    assert "no findings" in repo.ai("review").out
+    assert repo.refs() == ["refs/ai-sessions/plan-calc", "refs/ai-sessions/review-calc"]
+
+
 def test_a_plan_in_a_circle(repo: Repo, model: StandIn, tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     task = "      - {{id: {}, title: t, depends_on: [{}], acceptance: [a]}}\n"

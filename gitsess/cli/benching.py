@@ -54,7 +54,7 @@ def at_work(
     if agent is None:
         warm_up(around.environment)
     workspace = opened(around)
-    feature = features.named(workspace, values["feature"]) if begun else values["feature"]
+    feature = (features.named if begun else features.chosen)(workspace, values["feature"])
     purse = purse_of(workspace, {**values, "feature": feature})
     teller = Teller(around, quiet=bool(values["quiet"]), streamed=streamed and not values["json"])
     teller.workspace = workspace

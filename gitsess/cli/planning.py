@@ -56,7 +56,10 @@ def plan_feature(around: Surroundings, values: dict[str, Any]) -> int:
         raise UsageError(f"give one of --{ways[0]} and --{ways[1]}")
     if ways and values["what"] is not None:
         raise UsageError(f"--{ways[0]} asks no model: leave the prompt out")
-    join("plan", values["feature"])
+    if not ways and values["what"] is None and _is_wish(values["feature"]):
+        values = {**values, "feature": None, "what": values["feature"]}
+    if values["feature"] is not None:
+        join("plan", values["feature"])
     if values["show"]:
         return _show(around, values)
     if values["edit"]:
@@ -66,10 +69,15 @@ def plan_feature(around: Surroundings, values: dict[str, Any]) -> int:
     return _ask(around, values)
 
 
+def _is_wish(word: str | None) -> bool:
+    """Whether the only argument says what is wanted, of the feature in use: what no feature could be called."""
+    return word == "-" or (word is not None and len(word.split()) > 1)
+
+
 def _ask(around: Surroundings, values: dict[str, Any]) -> int:
-    feature = values["feature"]
     with at_work(around, values, begun=False) as at:
-        what = _what(at.workspace, values)
+        feature = at.feature
+        what = _what(at.workspace, feature, values["what"])
         files = files_of(values)
         if values["full_context"]:
             whole = planning.whole_repository(at.workspace, at.bench.top)
@@ -82,21 +90,20 @@ def _ask(around: Surroundings, values: dict[str, Any]) -> int:
             if code is None:
                 raise planning.refusal(feature, planned)
             return code
-        _print(at.workspace, values, planned.plan, planned.changed, extra=said_json(at, planned.said))
+        extra = said_json(at, planned.said)
+        _print(at.workspace, feature, planned.plan, planned.changed, extra=extra, as_json=bool(values["json"]))
         return 0
 
 
-def _what(workspace: Workspace, values: Mapping[str, Any]) -> str:
+def _what(workspace: Workspace, feature: str, given: str | None) -> str:
     """What the person asks for; a feature that was begun with a description says it itself."""
-    if values["what"] is not None or not sys.stdin.isatty():
-        text = values["what"] if values["what"] is not None else _piped(workspace, values)
-        return prompt_of(text)
-    return _described(workspace, values["feature"])
-
-
-def _piped(workspace: Workspace, values: Mapping[str, Any]) -> str:
-    text = prompt_of(None)
-    return text if text.strip() else _described(workspace, values["feature"])
+    if given is not None:
+        return prompt_of(given)
+    if not sys.stdin.isatty():
+        text = prompt_of(None)
+        if text.strip():
+            return text
+    return _described(workspace, feature)
 
 
 def _described(workspace: Workspace, feature: str) -> str:
@@ -122,9 +129,10 @@ def _show(around: Surroundings, values: dict[str, Any]) -> int:
 
 def _edit(around: Surroundings, values: dict[str, Any]) -> int:
     workspace = opened(around)
-    text = planning.editable(workspace, values["feature"])
+    feature = features.chosen(workspace, values["feature"])
+    text = planning.editable(workspace, feature)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, f"plan-{values['feature']}.yaml")
+        path = Path(folder, f"plan-{feature}.yaml")
         path.write_text(text, encoding="utf-8")
         while True:
             if workspace.git.edit(str(path)):
@@ -134,15 +142,15 @@ def _edit(around: Surroundings, values: dict[str, Any]) -> int:
                 note("nothing was changed")
                 return 0
             try:
-                taken = planning.take(workspace, values["feature"], changed, how="Edit")
+                taken = planning.take(workspace, feature, changed, how="Edit")
                 break
             except PlanError as error:
                 for problem in error.problems:
                     note(f"  {one_line(problem)}")
                 if not _again():
-                    kept = planning.keep(workspace, values["feature"], changed)
+                    kept = planning.keep(workspace, feature, changed)
                     raise GitsessError(f"{one_line(str(error))}; what you wrote is in {kept}") from None
-    return _taken(workspace, values, taken)
+    return _taken(workspace, feature, taken, as_json=bool(values["json"]))
 
 
 def _again() -> bool:
@@ -154,24 +162,32 @@ def _again() -> bool:
 
 def _import(around: Surroundings, values: dict[str, Any]) -> int:
     workspace = opened(around)
+    feature = features.chosen(workspace, values["feature"])
     name = values["import"]
     text = prompt_of("-") if name == "-" else planning.readable_plan(Path(name))
-    return _taken(workspace, values, planning.take(workspace, values["feature"], text, how="Import"))
+    taken = planning.take(workspace, feature, text, how="Import")
+    return _taken(workspace, feature, taken, as_json=bool(values["json"]))
 
 
-def _taken(workspace: Workspace, values: Mapping[str, Any], taken: tuple[Plan, Changed] | None) -> int:
+def _taken(workspace: Workspace, feature: str, taken: tuple[Plan, Changed] | None, *, as_json: bool) -> int:
     if taken is None:
         note("the plan is the same: nothing was changed")
         return 0
-    _print(workspace, values, *taken, extra={})
+    _print(workspace, feature, *taken, extra={}, as_json=as_json)
     return 0
 
 
 def _print(
-    workspace: Workspace, values: Mapping[str, Any], found: Plan, changed: Changed | None, *, extra: Mapping[str, Any]
+    workspace: Workspace,
+    feature: str,
+    found: Plan,
+    changed: Changed | None,
+    *,
+    extra: Mapping[str, Any],
+    as_json: bool,
 ) -> None:
-    statuses = tasks.statuses(features.sessions(workspace, values["feature"]))
-    if values["json"]:
+    statuses = tasks.statuses(features.sessions(workspace, feature))
+    if as_json:
         print_json({**_json(found, statuses), **extra})
         return
     print_lines(_lines(found, statuses))

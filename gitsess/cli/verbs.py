@@ -78,7 +78,6 @@ JSON = Opt(("--json",), "Print the same values as JSON.")
 _SESSIONS = Arg("sessions", "SESSION", required=False, many=True, completes="session")
 _COMMAND = Arg("command", "COMMAND", completes="command")
 _FEATURE = Arg("feature", "FEATURE", completes="feature")
-_MAYBE_FEATURE = Arg("feature", "FEATURE", required=False, completes="feature")
 _MARKED = Arg("sessions", "SESSION", many=True, completes="session")
 _SINCE = Opt(("--since",), "Only turns that ended at or after this: a date, 'yesterday', '2 weeks ago'.", "WHEN")
 _UNTIL = Opt(("--until",), "Only turns that ended before this; a date includes its whole day.", "WHEN")
@@ -271,8 +270,9 @@ VERBS = (
         opts=(JSON,),
         about=(
             "The feature begins with an event in plan-FEATURE, which holds the description. implement-FEATURE is put in"
-            " use: what an agent does here from now on counts for the feature. Verbs that take a FEATURE take this one"
-            " where none is named. Both hold while the branch is checked out on which it was put in use.",
+            " use: what an agent does here from now on counts for the feature, and plan, implement, review, verify,"
+            " escalate, status and history take it where no FEATURE is named. Both hold while the branch is checked out"
+            " on which it was put in use.",
         ),
         examples=(("git ai-session start login 'Tokens that expire, and a way to renew them'", ""),),
     ),
@@ -291,7 +291,7 @@ VERBS = (
         "Have a feature planned in tasks, or look at its plan and change it",
         "planning:plan_feature",
         WORKFLOW,
-        args=(_FEATURE, Arg("what", "WHAT", required=False)),
+        args=(_THE_FEATURE, Arg("what", "WHAT", required=False)),
         opts=(
             Opt(("--full-context",), "Add the files that git tracks, as many as fit; says what is left out."),
             _FILE,
@@ -305,6 +305,8 @@ VERBS = (
             "The model can look at the files of the worktree, and gives a plan: phases, tasks with acceptance criteria,"
             " tests to write, and what depends on what. It is checked; one that does not fit is asked for once more,"
             " with everything that is wrong with it. It is kept as plan.yaml in the turn's tree.",
+            "Without FEATURE: the one in use in this worktree. A single argument is FEATURE, unless it is '-' or has a"
+            " space in it, as no feature's name has: then it is WHAT.",
             "WHAT says what is wanted; '-', or nothing where standard input is no terminal, reads it from there. A"
             " feature that was started with a description needs none. Planning again starts from the plan that is"
             " there: a task that keeps its id and its title keeps its status.",
@@ -354,7 +356,7 @@ VERBS = (
         "Have files or a diff reviewed: file:line: severity: text",
         "reviewing:review_feature",
         WORKFLOW,
-        args=(_FEATURE, Arg("files", "FILE", required=False, many=True, completes="path")),
+        args=(_THE_FEATURE, Arg("files", "FILE", required=False, many=True, completes="path")),
         opts=(
             Opt(("--diff",), "Review the changes of these commits, such as main..HEAD.", "RANGE"),
             Opt(("--security",), "Look at security above all."),
@@ -370,9 +372,10 @@ VERBS = (
             *_WAY,
         ),
         about=(
-            "Without FILE and --diff: what has changed since the feature was begun, committed or not. The model can"
-            " look at the other files of the worktree and changes none. Findings are printed in the form that editors"
-            " jump to, and kept as review.json in the turn's tree.",
+            "Without FEATURE: the one in use in this worktree; before a FILE it has to be named. Without FILE and"
+            " --diff: what has changed since the feature was begun, committed or not. The model can look at the other"
+            " files of the worktree and changes none. Findings are printed in the form that editors jump to, and kept"
+            " as review.json in the turn's tree.",
         ),
         examples=(
             ("git ai-session review login", ""),
@@ -455,7 +458,7 @@ VERBS = (
         "Show how far a feature is, what it took, and what came of it",
         "featuring:status",
         WORKFLOW,
-        args=(_MAYBE_FEATURE,),
+        args=(_THE_FEATURE,),
         opts=(Opt(("--all",), "A line for every feature."), JSON),
         about=(
             "Without FEATURE: the one in use in this worktree. All of it is read from the commits: the tasks of the"
@@ -471,7 +474,7 @@ VERBS = (
         "List the turns of a feature, in all of its sessions, the newest first",
         "featuring:history",
         WORKFLOW,
-        args=(_FEATURE,),
+        args=(_THE_FEATURE,),
         opts=(
             Opt(("--limit",), "Only the newest so many.", "N", kind="count"),
             Opt(
@@ -490,8 +493,9 @@ VERBS = (
             JSON,
         ),
         about=(
-            "With the task and what the turn was for in it: red wrote tests that fail, green the code that makes them"
-            " pass. 'show SESSION' shows the turns of one session, 'log' hands them to git log.",
+            "Without FEATURE: the one in use in this worktree. With the task and what the turn was for in it: red wrote"
+            " tests that fail, green the code that makes them pass. 'show SESSION' shows the turns of one session,"
+            " 'log' hands them to git log.",
         ),
         examples=(("git ai-session history auth-service --task T1.2", ""),),
     ),

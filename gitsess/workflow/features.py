@@ -40,15 +40,21 @@ def in_use(workspace: Workspace) -> str | None:
     return None if found is None else split(found.session)[1] or None
 
 
-def named(workspace: Workspace, feature: str | None) -> str:
-    """``feature``, or where it is None the one in use; raises UsageError where there is none, NotFound where it has not
-    begun."""
+def chosen(workspace: Workspace, feature: str | None) -> str:
+    """``feature``, or where it is None the one in use, whether it has begun or not; raises UsageError where there is
+    none, or it is no name of a feature."""
     if feature is None:
         feature = in_use(workspace)
         if feature is None:
             raise UsageError(_none_in_use(workspace))
     for command in COMMANDS:
         join(command, feature)
+    return feature
+
+
+def named(workspace: Workspace, feature: str | None) -> str:
+    """As ``chosen``; raises NotFound where it has not begun."""
+    feature = chosen(workspace, feature)
     known = names(workspace)
     if feature in known:
         return feature
