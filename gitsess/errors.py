@@ -54,7 +54,7 @@ class NewerFormat(FormatError):
 
 class Faulty(FormatError):
     """A plan, or a model's answer, that does not fit. ``problems`` has a line for every fault, so that all can be
-    mended at once; the message has their number and the first."""
+    mended at once; the message has their number, which is ``count``, and the first."""
 
     MOST = 50
     """Lines of ``problems``; the last one says how many more there are."""
@@ -64,6 +64,7 @@ class Faulty(FormatError):
         if len(problems) > self.MOST:
             shown[-1] = f"and {len(problems) - self.MOST + 1} more"
         self.problems: tuple[str, ...] = tuple(shown)
+        self.count = len(problems)
         many = "" if len(problems) == 1 else f" ({len(problems)} faults; the first)"
         super().__init__(f"{what}{many}: {problems[0]}")
 

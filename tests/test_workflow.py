@@ -382,6 +382,27 @@ def test_the_feature_in_use_is_planned_and_reviewed_where_none_is_named(
     assert repo.refs() == ["refs/ai-sessions/plan-calc", "refs/ai-sessions/review-calc"]
 
 
+def test_every_fault_of_a_plan_that_is_imported_is_named(repo: Repo, model: StandIn, tmp_path: Path) -> None:
+    """A line each, so that a person mends them at once; of very many, the first and how many more there are."""
+    path = tmp_path / "plan.yaml"
+    text = PLAN.split("```yaml\n")[1].split("```")[0]
+    path.write_text(text.replace("[T1.1]", "[T7.7]").replace("Add two numbers", ""))
+    ran = repo.ai("plan", "calc", "--import", str(path), code=1)
+    assert ran.out == ""
+    lines = ran.err.splitlines()
+    assert [line[:2] for line in lines] == ["  ", "  ", "er"]
+    assert "title" in lines[0]
+    assert "T7.7" in lines[1]
+    assert lines[2] == "error: the plan does not fit (2 faults): nothing was recorded"
+    path.write_text(text.replace("[T1.1]", f"[{', '.join(f'T9.{number}' for number in range(1, 100))}]"))
+    lines = repo.ai("plan", "calc", "--import", str(path), code=1).err.splitlines()
+    assert lines[-2:] == ["  and 50 more", "error: the plan does not fit (99 faults): nothing was recorded"]
+    assert len(lines) == 51
+    path.write_text(text.replace("[T1.1]", "[T7.7]"))
+    assert repo.ai("plan", "calc", "--import", str(path), code=1).err.startswith("error: the plan does not fit: ")
+    assert repo.refs() == []
+
+
 def test_a_plan_in_a_circle(repo: Repo, model: StandIn, tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
     task = "      - {{id: {}, title: t, depends_on: [{}], acceptance: [a]}}\n"

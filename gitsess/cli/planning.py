@@ -13,7 +13,7 @@ from gitsess.cli.benching import at_work, files_of, said_json, sessions_of, unan
 from gitsess.cli.handling import note, opened
 from gitsess.cli.output import print_json, print_lines, style
 from gitsess.cli.running import prompt_of
-from gitsess.errors import GitsessError, NotFound, UsageError
+from gitsess.errors import FormatError, GitsessError, NotFound, UsageError
 from gitsess.names import join
 from gitsess.plan import Changed, Plan, PlanError
 from gitsess.text import clip, one_line
@@ -145,12 +145,17 @@ def _edit(around: Surroundings, values: dict[str, Any]) -> int:
                 taken = planning.take(workspace, feature, changed, how="Edit")
                 break
             except PlanError as error:
-                for problem in error.problems:
-                    note(f"  {one_line(problem)}")
+                _list(error)
                 if not _again():
                     kept = planning.keep(workspace, feature, changed)
                     raise GitsessError(f"{one_line(str(error))}; what you wrote is in {kept}") from None
     return _taken(workspace, feature, taken, as_json=bool(values["json"]))
+
+
+def _list(error: PlanError) -> None:
+    """A line for each fault, as many as it holds: who wrote the plan mends them all at once."""
+    for problem in error.problems:
+        note(f"  {one_line(problem)}")
 
 
 def _again() -> bool:
@@ -165,7 +170,13 @@ def _import(around: Surroundings, values: dict[str, Any]) -> int:
     feature = features.chosen(workspace, values["feature"])
     name = values["import"]
     text = prompt_of("-") if name == "-" else planning.readable_plan(Path(name))
-    taken = planning.take(workspace, feature, text, how="Import")
+    try:
+        taken = planning.take(workspace, feature, text, how="Import")
+    except PlanError as error:
+        if error.count == 1:
+            raise
+        _list(error)
+        raise FormatError(f"the plan does not fit ({error.count} faults): nothing was recorded") from None
     return _taken(workspace, feature, taken, as_json=bool(values["json"]))
 
 
