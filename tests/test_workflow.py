@@ -420,6 +420,13 @@ def test_a_test_command_that_hangs(planned: Repo, script: Script) -> None:
     assert script.steps == []
 
 
+def test_tests_that_are_asked_for_and_not_there_are_missed_before_others_are_run(planned: Repo) -> None:
+    planned.git("config", "ai-session.testCommand", "touch ran")
+    line = unchanged(planned, "verify", "calc", "--unit", "--integration", "--acceptance")
+    assert line.startswith("error: there are no integration tests to be seen")
+    assert not (planned.path / "ran").exists()
+
+
 def test_a_test_command_that_is_not_there(planned: Repo) -> None:
     planned.git("config", "ai-session.testCommand", "no-such-program --at-all")
     assert "no-such-program" in unchanged(planned, "implement", "calc", "--task", "T1.1")

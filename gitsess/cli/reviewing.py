@@ -10,6 +10,7 @@ from gitsess.cli.benching import At, at_work, files_of, said_json, sessions_of, 
 from gitsess.cli.output import Style, print_json, print_lines, style
 from gitsess.errors import GitsessError, NotFound, UsageError
 from gitsess.text import clip, one_line, plural
+from gitsess.workbench.testing import TestCommand
 from gitsess.workflow import features, plans, reviewing, verifying
 from gitsess.workflow.verifying import ACCEPTANCE, INTEGRATION, KINDS, UNIT, Tested, Verified
 from gitsess.workspace import Surroundings
@@ -58,7 +59,7 @@ def verify(around: Surroundings, values: dict[str, Any]) -> int:
         current = plans.current(at.workspace, found)
         if current is None and (everything or ACCEPTANCE in wanted):
             raise NotFound(f"{at.feature} has no plan, and so no criteria: 'git ai-session plan {at.feature} \"…\"'")
-        tested = tuple(_tested(at, wanted, everything))
+        tested = tuple(_tested(at, *one) for one in _commands(at, wanted, everything))
         if current is not None and (everything or ACCEPTANCE in wanted):
             done = verifying.judge(at.bench, at.feature, current.plan, tested)
         else:
@@ -78,23 +79,29 @@ def verify(around: Surroundings, values: dict[str, Any]) -> int:
         return 0 if passed else 1
 
 
-def _tested(at: At, wanted: list[str], everything: bool) -> Iterator[Tested]:
-    """The tests that are asked for, run; with all of them those that there are."""
+def _commands(at: At, wanted: list[str], everything: bool) -> list[tuple[str, TestCommand]]:
+    """The tests that are asked for, with all of them those that there are; raises GitsessError before any is run."""
+    found = []
     for kind, command in ((UNIT, at.bench.test_command()), (INTEGRATION, at.bench.integration_command())):
         if not everything and kind not in wanted:
             continue
-        if command is None:
-            setting = "testCommand" if kind == UNIT else "integrationTestCommand"
-            if kind in wanted:
-                raise GitsessError(
-                    f"there are no {kind} tests to be seen: 'git config ai-session.{setting} \"…\"' names their command"
-                )
+        setting = "testCommand" if kind == UNIT else "integrationTestCommand"
+        if command is not None:
+            found.append((kind, command))
+        elif kind in wanted:
+            raise GitsessError(
+                f"there are no {kind} tests to be seen: 'git config ai-session.{setting} \"…\"' names their command"
+            )
+        else:
             at.teller.note(f"no {kind} tests are to be seen; ai-session.{setting} would name them")
-            continue
-        at.teller.testing(command)
-        run = at.bench.test(command)
-        at.teller.tested(kind, run, run.passed)
-        yield Tested(kind=kind, command=command, run=run)
+    return found
+
+
+def _tested(at: At, kind: str, command: TestCommand) -> Tested:
+    at.teller.testing(command)
+    run = at.bench.test(command)
+    at.teller.tested(kind, run, run.passed)
+    return Tested(kind=kind, command=command, run=run)
 
 
 def _lines(done: Verified, look: Style) -> Iterator[str]:
