@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,6 +20,7 @@ from gitsess.workflow import features, overview, plans, tasks
 from gitsess.workflow.overview import Overview
 from gitsess.workspace import Workspace
 from tests.conftest import NOON, Ran, Repo, turn
+from tests.test_shapes import on_terminal
 from tests.test_startup import SLOW, imports
 
 PLAN = """
@@ -136,6 +138,17 @@ def test_a_feature_is_in_use_while_its_branch_is_checked_out(repo: Repo) -> None
     assert "login is only while HEAD is detached" in repo.ai("verify", code=2).err
     repo.ai("switch", "login")
     assert repo.ai("status", "--json").json["in_use"]
+
+
+@pytest.mark.parametrize("columns", [40, 60, 62, 80])
+def test_the_bars_fit_the_terminal(columns: int, repo: Repo) -> None:
+    """They give way to the figures, and where no room is left for one there is none."""
+    login(repo)
+    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in on_terminal(repo, ["status"], columns=columns).splitlines()]
+    bars = [line for line in lines if re.search("[█░]", line)]
+    assert len(bars) == (1 if columns == 40 else 4)
+    assert max(map(width, bars)) <= columns
+    assert len([line for line in lines if re.match(r"  (PHASE|plan|implement|claude|total) ", line)]) == 5
 
 
 def test_json_says_the_same(repo: Repo) -> None:

@@ -24,6 +24,8 @@ from gitsess.workspace import Surroundings
 
 COLUMNS = 80
 """Columns that are taken to be there where the output goes to no terminal."""
+_LEAST = 4
+"""Columns that a bar needs to say anything."""
 _NOTHING = "no features yet; 'git ai-session start FEATURE \"…\"' begins one"
 
 
@@ -150,9 +152,9 @@ def _screen(found: Overview, now: datetime, look: Style) -> Iterator[str]:
         yield f"  {clip(one_line(found.description), _room() - 2, words=True)}"
     yield ""
     if line.tasks:
-        share = f"{line.done} of {plural(len(line.tasks), 'task')} done"
         active = f", {', '.join(line.active)} in progress" if line.active else ""
-        yield f"  {look.green(_progress(line, 24))}  {share}{active}"
+        share = clip(f"{line.done} of {plural(len(line.tasks), 'task')} done{active}", _room() - 4 - _LEAST)
+        yield f"  {look.green(_progress(line, min(24, _room() - 4 - width(share))))}  {share}"
         yield from _task_lines(line.tasks, look)
     elif line.problem:
         yield f"  the plan cannot be read: 'git ai-session plan {one_line(line.feature)} --edit' mends it"
@@ -227,15 +229,18 @@ def _command_lines(found: Overview, look: Style) -> Iterator[str]:
         Column("EXPECTED", right=True),
         Column("COST", right=True),
         Column("TOKENS", right=True),
-        Column(""),
     ]
-    dearest = max((taken.sums.cost_usd for _, taken in found.by_command), default=Decimal(0))
-    rows = []
-    for command, taken in found.by_command:
-        share = float(taken.sums.cost_usd / dearest) if dearest else 0.0
-        rows.append([one_line(command), str(taken.sums.turns), *_taken_cells(taken), bar(share, 16)])
+    rows = [[one_line(command), str(taken.sums.turns), *_taken_cells(taken)] for command, taken in found.by_command]
     whole = Taken(sums=found.line.total, estimated_usd=found.estimated_usd)
     footer = ["total", str(whole.sums.turns), *_taken_cells(whole)] if len(rows) > 1 else []
+    # The bars have what room the figures leave.
+    plain = list(table(columns, rows, footer=footer, look=Style(False), columns_available=_room()))
+    longest = min(16, _room() - 2 - max(map(width, plain)))
+    if longest >= _LEAST:
+        dearest = max((taken.sums.cost_usd for _, taken in found.by_command), default=Decimal(0))
+        for row, (_, taken) in zip(rows, found.by_command, strict=True):
+            row.append(bar(float(taken.sums.cost_usd / dearest) if dearest else 0.0, longest))
+        columns.append(Column(""))
     yield from table(columns, rows, footer=footer, look=look, columns_available=_room())
 
 
