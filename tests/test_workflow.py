@@ -420,6 +420,20 @@ def test_a_test_command_that_hangs(planned: Repo, script: Script) -> None:
     assert script.steps == []
 
 
+def test_the_verdicts_stand_in_a_column(planned: Repo, script: Script) -> None:
+    """As wide as its longest word, with what speaks against each below its text."""
+    ids = {"T1.1/1": "unclear", "T1.2/1": "pass", "T1.2/2": "fail"}
+    script.says(fenced({"criteria": [{"id": id, "verdict": word, "evidence": "So it is"} for id, word in ids.items()]}))
+    assert planned.ai("verify", "calc", "--acceptance", code=1).out.splitlines() == [
+        "unclear  T1.1/1  add(1, 2) is 3",
+        "           So it is",
+        "pass     T1.2/1  mul(2, 3) is 6",
+        "fail     T1.2/2  mul by 0 is 0",
+        "           So it is",
+        "not verified: 1 of 3 criteria met",
+    ]
+
+
 def test_tests_that_are_asked_for_and_not_there_are_missed_before_others_are_run(planned: Repo) -> None:
     planned.git("config", "ai-session.testCommand", "touch ran")
     line = unchanged(planned, "verify", "calc", "--unit", "--integration", "--acceptance")

@@ -105,15 +105,18 @@ def _tested(at: At, kind: str, command: TestCommand) -> Tested:
 
 
 def _lines(done: Verified, look: Style) -> Iterator[str]:
-    words = {"pass": look.green("pass"), "fail": look.red("fail"), "unclear": look.yellow("unclear")}
-    for one in done.tested:
-        ended = words["pass"] if one.run.passed else words["fail"]
-        yield f"{ended}  {clip(f'{one.kind} tests: {one.command.shown}', _COLUMNS)}"
+    judged = {} if done.verdicts is None else done.verdicts
+    rows = [("pass" if one.run.passed else "fail", f"{one.kind} tests: {one.command.shown}", "") for one in done.tested]
     for criterion in done.criteria if done.verdicts is not None else ():
-        judged = (done.verdicts or {})[criterion.id]
-        yield f"{words[judged.verdict]}  {criterion.id}  {clip(one_line(criterion.text), _COLUMNS)}"
-        if judged.evidence and judged.verdict != "pass":
-            yield look.dim(f"        {clip(one_line(judged.evidence), _COLUMNS)}")
+        found = judged[criterion.id]
+        evidence = "" if found.verdict == "pass" else one_line(found.evidence)
+        rows.append((found.verdict, f"{criterion.id}  {one_line(criterion.text)}", evidence))
+    colours = {"pass": look.green, "fail": look.red, "unclear": look.yellow}
+    room = max((len(word) for word, _, _ in rows), default=0)
+    for word, text, evidence in rows:
+        yield f"{colours[word](word)}{' ' * (room - len(word))}  {clip(text, _COLUMNS)}"
+        if evidence:
+            yield look.dim(f"{' ' * (room + 4)}{clip(evidence, _COLUMNS)}")
     verification = done.verification
     met = sum(one.verdict == "pass" for one in verification.verdicts.values())
     parts = []
