@@ -354,6 +354,25 @@ def test_a_feature_without_a_plan(repo: Repo, model: StandIn) -> None:
     assert "calc has begun already" in unchanged(repo, "start", "calc")
 
 
+def test_a_feature_that_began_with_its_plan_is_described_by_the_person(
+    repo: Repo, model: StandIn, script: Script
+) -> None:
+    """By the words that were to be planned first, not by the prompt that was made of them; redacted as all is."""
+    script.says("No plan.", PLAN, PLAN)
+    repo.ai("plan", "calc", "A calculator for AKIA" + "IOSFODNN7EXAMPL2\nwith sums")
+    repo.ai("plan", "calc", "Now with products")
+    said = repo.ai("status", "calc", "--json").json["description"]
+    assert said == "A calculator for [redacted:aws-access-key]\nwith sums"
+    assert "Plan the work" not in repo.ai("status", "calc").out
+    assert "What the feature is: A calculator for" in json.dumps(script.bodies[-1]["messages"][-1])
+    repo.ai("start", "bare")
+    assert repo.ai("status", "bare", "--json").json["description"] in ("", None)
+    assert "say what bare is to be" in unchanged(repo, "plan", "bare", code=2)
+    script.says(PLAN.replace("calc", "bare"))
+    repo.ai("plan", "bare", "Nothing but plain")
+    assert repo.ai("status", "bare", "--json").json["description"] == "Nothing but plain"
+
+
 def test_the_feature_in_use_is_planned_and_reviewed_where_none_is_named(
     repo: Repo, model: StandIn, script: Script, tmp_path: Path
 ) -> None:

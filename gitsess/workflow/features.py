@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
+from gitsess.content import DATA
 from gitsess.errors import GitsessError, NotFound, UsageError
 from gitsess.history import Session
 from gitsess.model import SessionName
 from gitsess.names import join, shown, split
 from gitsess.text import one_line
 from gitsess.values import Value
-from gitsess.workflow import events
+from gitsess.workflow import events, tasks
 from gitsess.workspace import Workspace
 
 COMMANDS = ("plan", "implement", "review", "verify")
@@ -96,7 +97,7 @@ def start(workspace: Workspace, feature: str, description: str = "") -> SessionN
     if feature in names(workspace):
         raise Exists(f"{feature} has begun already: 'git ai-session switch {feature}' puts it in use here")
     text = description.strip()
-    events.put(workspace, join("plan", feature), "started", text, subject=text or f"Begin {feature}")
+    events.put(workspace, join("plan", feature), "started", text, subject=text or _begun(feature))
     if workspace.worktree is None:
         return join("implement", feature)
     return switch(workspace, feature)
@@ -111,14 +112,27 @@ def switch(workspace: Workspace, feature: str) -> SessionName:
 
 
 def description(workspace: Workspace, found: tuple[Session, ...]) -> str:
-    """What the feature was begun with; else the first words of the first prompt of its plan, or nothing."""
+    """What a person said of the feature when it was begun, else when it was first planned, or nothing."""
     plan = session_of(found, "plan")
     if plan is None:
         return ""
     for item in plan.commits:
         if item.facts.event == "started":
-            return next(workspace.history.prompts([item.oid]), "").strip() or one_line(item.subject)
-    return next((one_line(item.subject) for item in plan.counted()), "")
+            told = next(workspace.history.prompts([item.oid]), "").strip()
+            if not told and item.subject != _begun(split(plan.name)[1]):
+                told = one_line(item.subject)
+            if told:
+                return told
+    first = next(iter(plan.counted()), None)
+    if first is None:
+        return ""
+    step = tasks.step_of(next(workspace.history.files([first.oid], DATA), None))
+    return str(step.get("what") or "") if step.get("name") == "plan" else one_line(first.subject)
+
+
+def _begun(feature: str) -> str:
+    """The subject of the event that begins a feature of which nothing was said."""
+    return f"Begin {feature}"
 
 
 class Marked(Value):

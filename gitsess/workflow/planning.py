@@ -67,12 +67,12 @@ def make(
         "statuses": _statuses(old.plan, found) if old is not None else "",
         "branch": workspace.branch() or "",
     }
-    said, made, problems = _asked(bench, feature, bench.templates.fill("plan", values), files, sessions)
+    said, made, problems = _asked(bench, feature, bench.templates.fill("plan", values), what, files, sessions)
     if made is None and said.failure is None and not said.interrupted:
         bench.asker.voice.note(f"the plan does not fit ({_first(problems)}); it is asked for again")
         errors = "\n".join(f"- {problem}" for problem in problems)
         prompt = bench.templates.fill("plan-again", {**values, "errors": errors})
-        said, made, problems = _asked(bench, feature, prompt, (), ())
+        said, made, problems = _asked(bench, feature, prompt, what, (), ())
     if made is None:
         return Planned(said=said, plan=None, changed=None, problems=problems)
     changed = _settled(workspace, feature, None if old is None else old.plan, made)
@@ -83,6 +83,7 @@ def _asked(
     bench: Bench,
     feature: str,
     prompt: str,
+    what: str,
     files: tuple[tuple[str, Path], ...],
     sessions: tuple[SessionName, ...],
 ) -> tuple[Said, Plan | None, tuple[str, ...]]:
@@ -92,6 +93,8 @@ def _asked(
     def shape(turn: Turn) -> Turn:
         found.append(_plan_in(turn.response, feature, redact))
         made = found[-1][0]
+        # The prompt is the template's: the person's own words are kept beside it.
+        turn = replace(turn, step={"name": "plan", "what": what.strip()})
         return turn if made is None else replace(turn, documents={PLAN: redact(plan.dump(made))})
 
     question = bench.question(join("plan", feature), prompt, files=files, sessions=sessions, feature=feature)
