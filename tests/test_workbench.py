@@ -21,6 +21,7 @@ from gitsess.providers.standin import Answer, StandIn, ToolUse
 from gitsess.providers.tools import ToolResult
 from gitsess.redact import Redactor
 from gitsess.workbench import files
+from gitsess.workbench import settings as workbench_settings
 from gitsess.workbench.paths import Refused, is_git_name, parts_of
 from gitsess.workbench.toolbox import Toolbox
 from tests.conftest import Repo
@@ -532,6 +533,67 @@ def test_the_hooks_are_not_its_to_write(repo: Repo, bench: Bench) -> None:
     assert "git runs the hooks there" in bench.no("delete_file", path="tools/Hooks/pre-commit")
     assert bench.ok("read_file", path="tools/Hooks/pre-commit") == "     1\t#!/bin/sh"
     bench.ok("write_file", path="tools/other", content="x")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".ai-session/templates/verify.md",
+        ".AI-Session/templates/verify.md",
+        ".claude/settings.json",
+        ".claude./settings.json",
+        "CLAUDE~1/settings.json",
+        "src/.claude/settings.json",
+        ".claude",
+        ".gemini/settings.json",
+        ".codex/config.toml",
+        ".opencode/plugin/x.js",
+        "opencode.json",
+        ".mcp.json",
+        "agents/settings.json",
+        "way/settings.json",
+    ],
+)
+def test_settings_are_not_its_to_write(bench: Bench, path: str) -> None:
+    """What models are asked, and what agents run, may be read and no more: by name, and where a link leads there."""
+    if "agents" in path or "way" in path:
+        bench.put("agents/settings.json", "{}\n")
+        (bench.top / ".claude").symlink_to("agents")
+        (bench.top / "way").symlink_to(".claude")
+    elif path != ".claude":
+        bench.put(path, "{}\n")
+    before = everything(bench.top)
+    for name, more in (("write_file", {"content": "x"}), ("edit_file", {"old": "a", "new": "b"}), ("delete_file", {})):
+        assert "is refused: it is a setting of" in bench.no(name, path=path, **more)
+    assert everything(bench.top) == before
+    assert len(bench.toolbox.refusals) == 3
+    if path != ".claude":
+        assert bench.ok("read_file", path=path) == "     1\t{}"
+
+
+def test_other_names_are_no_settings(bench: Bench) -> None:
+    for path in ("claude/x", ".ai-sessions/x", "src/opencode.py", "docs/.claude.md", ".github/x", "AGENTS.md"):
+        bench.ok("write_file", path=path, content="x")
+
+
+def test_settings_that_changed_are_found(repo: Repo, bench: Bench) -> None:
+    """Made, written, deleted, ignored or not; what an agent installs or checks out there is none of them."""
+    bench.put(".gitignore", ".claude\n")
+    bench.put(".claude/hooks/a.sh", "old")
+    bench.put(".claude/settings.json", "old")
+    bench.put(".claude/kept.json", "old")
+    before = workbench_settings.look(bench.top)
+    bench.put(".claude/hooks/a.sh", "new")
+    bench.put(".claude/kept.json", "old")
+    (bench.top / ".claude/settings.json").unlink()
+    bench.put(".mcp.json", "new")
+    bench.put(".opencode/node_modules/x/index.js", "new")
+    subprocess.run(["git", "init", "-q", str(repo.path / ".claude/worktrees/a")], check=True)
+    bench.put(".claude/worktrees/a/x.py", "new")
+    after = workbench_settings.look(bench.top)
+    found = workbench_settings.changed(before, after, ["src/.codex/config.toml", "src/a.py"])
+    assert found == [".claude/hooks/a.sh", ".claude/settings.json", ".mcp.json", "src/.codex/config.toml"]
+    assert "hooks/a.sh, .claude/settings.json, .mcp.json and 1 more file" in workbench_settings.warning(found)
 
 
 def test_other_repositories_inside_are_off_limits(repo: Repo, bench: Bench, tmp_path: Path) -> None:

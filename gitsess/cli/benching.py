@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gitsess.asking import warm_up
-from gitsess.cli.handling import note, opened
+from gitsess.cli.handling import note, opened, warn
 from gitsess.cli.running import purse_of, title_of
 from gitsess.cli.templating import templates_home
 from gitsess.cli.voice import Teller
@@ -67,7 +67,7 @@ def at_work(
         arguments=tuple(_arguments(values["agent_args"])),
         timeout_s=values["timeout"],
     )
-    with Bench(workspace, asker, templates_home(around)) as bench:
+    with Bench(workspace, asker, templates_home(around), warn) as bench:
         try:
             if values["feature"] is None and not values["quiet"]:
                 note(f"feature: {feature}")

@@ -7,7 +7,7 @@ to and going there the same way.
 
 git's own is told by name, and by what it is: the folders of this repository wherever they lie, and every folder with
 a ``.git`` in it but the top. Ignored files are kept from a model (they hold what nobody shares), and so are those
-that would make them no longer ignored.
+that would make them no longer ignored. Settings (``settings``) are read and not written.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from gitsess.errors import StoreError
 from gitsess.gitcli import Git, Part, hooks_folder
 from gitsess.text import one_line
 from gitsess.values import Value
+from gitsess.workbench import settings
 from gitsess.workbench.paths import Failed, Parts, Refused, check_name, parts_of, plain
 
 MAX_FILE_BYTES = 1024 * 1024
@@ -138,25 +139,41 @@ class Files:
             raise Failed(f"git does not say whether it is ignored: {complaint}")
         return {tuple(os.fsdecode(one)[2:].split("/")) for one in part.result.out.split(b"\0") if one}
 
-    def _allowed(self, parts: Parts, *, writing: bool = False) -> Parts:
+    def _allowed(self, parts: Parts) -> Parts:
         if not parts:
             raise Failed("the path names no file")
-        if writing:
-            self._check_hooks(parts)
         if self.ignored([parts]):
             raise Refused("git ignores it, and ignored files are kept from you")
         return parts
 
+    def _writable(self, path: str, *, follow_last: bool = True) -> Parts:
+        parts = self.place(path, follow_last=follow_last)
+        if not parts:
+            raise Failed("the path names no file")
+        self._check_hooks(parts)
+        self._check_settings(path, parts)
+        return self._allowed(parts)
+
     def _check_hooks(self, parts: Parts) -> None:
         try:
-            hooks = os.path.realpath(hooks_folder(self._git.environment, Path(self._top))[0])
+            hooks = hooks_folder(self._git.environment, Path(self._top))[0]
         except StoreError as error:
             raise Failed(str(error)) from None
-        inside = os.path.relpath(hooks, self._top).split(os.sep)
+        if self._is_below(parts, hooks):
+            raise Refused("git runs the hooks there")
+
+    def _check_settings(self, path: str, parts: Parts) -> None:
+        links = (os.path.join(self._top, name) for name in settings.NAMES)
+        linked = any(os.path.islink(link) and self._is_below(parts, link) for link in links)
+        if linked or any(map(settings.is_settings, (parts_of(path), parts))):
+            raise Refused("it is a setting of git ai-session or of an agent, which you may read and not change")
+
+    def _is_below(self, parts: Parts, folder: str | Path) -> bool:
+        """Whether a place is a file or folder, or in it, wherever that leads."""
+        inside = os.path.relpath(os.path.realpath(folder), self._top).split(os.sep)
         where = [] if inside == ["."] else [name.casefold() for name in inside]
         # Where it lies outside, the first of these is "..", which no path has.
-        if [name.casefold() for name in parts[: len(where)]] == where:
-            raise Refused("git runs the hooks there")
+        return [name.casefold() for name in parts[: len(where)]] == where
 
     # --- reading
 
@@ -194,7 +211,7 @@ class Files:
 
     def target(self, path: str) -> Target:
         """The file that a write to ``path`` would make or replace, with what is there now."""
-        parts = self._allowed(self.place(path), writing=True)
+        parts = self._writable(path)
         if path.endswith("/"):
             raise Failed("the path names a folder, and not a file")
         try:
@@ -228,7 +245,7 @@ class Files:
 
     def delete(self, path: str) -> Parts:
         """Removes a file, or a link and not what it points to."""
-        parts = self._allowed(self.place(path, follow_last=False), writing=True)
+        parts = self._writable(path, follow_last=False)
         if _says_what_is_ignored(parts):
             raise Refused(_IGNORES)
         with _told(), self._opened(parts[:-1]) as at:

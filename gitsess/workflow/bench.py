@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -15,7 +16,7 @@ from gitsess.setup import top
 from gitsess.templating import Templates
 from gitsess.text import one_line
 from gitsess.turns import Turn
-from gitsess.workbench import changes, testing
+from gitsess.workbench import changes, settings, testing
 from gitsess.workbench.changes import Changes
 from gitsess.workbench.testing import TestCommand, TestRun
 from gitsess.workbench.toolbox import Toolbox
@@ -24,16 +25,19 @@ from gitsess.workspace import Workspace
 
 
 class Bench:
-    """The worktree at hand. ``templates_home`` is where a person's own templates are.
+    """The worktree at hand. ``templates_home`` is where a person's own templates are; ``warn`` is told what a person
+    should know however little they want to hear.
 
     A turn that is asked for through ``work`` has what it changed in ``changed``, and is refused nothing without a word:
     ``refusals`` are the paths that a model asked for and did not get.
     """
 
-    def __init__(self, workspace: Workspace, asker: Asker, templates_home: Path | None) -> None:
+    def __init__(
+        self, workspace: Workspace, asker: Asker, templates_home: Path | None, warn: Callable[[str], None]
+    ) -> None:
         if workspace.repository.worktree is None:
             raise StoreError("a bare repository has no files to work on: do it in a worktree")
-        self.workspace, self.asker = workspace, asker
+        self.workspace, self.asker, self.warn = workspace, asker, warn
         self.top = top(workspace)
         self.templates = Templates(self.top, templates_home)
         self.refusals: list[str] = []
@@ -73,6 +77,20 @@ class Bench:
 
     def work(self, question: Question, shape: Callable[[Turn, Changes], Turn]) -> tuple[Said, Changes]:
         """Asks, and says what was changed in the worktree meanwhile, by whatever means; ``shape`` is told so too."""
+        before = self._settings()
+        said, found = self._changed(question, shape)
+        if touched := settings.changed(before, self._settings(), found.paths):
+            self.warn(settings.warning(touched))
+        return said, found
+
+    def _settings(self) -> Mapping[str, str]:
+        home = self.workspace.around.home
+        # There it is not only settings that agents keep, and they write at every turn.
+        return (
+            {} if home is not None and os.path.realpath(home) == os.path.realpath(self.top) else settings.look(self.top)
+        )
+
+    def _changed(self, question: Question, shape: Callable[[Turn, Changes], Turn]) -> tuple[Said, Changes]:
         git = self.workspace.git
         found: list[Changes] = []
         with ExitStack() as held:
