@@ -148,6 +148,29 @@ def test_a_turn_that_commits(repo: Repo) -> None:
     assert turn.letters == {"a": "M", "b": "M"}
 
 
+def test_what_was_uncommitted_before_is_told(repo: Repo) -> None:
+    """Of the files that were changed, and with what they were: edited, new, gone, or of another mode; by the HEAD of
+    then, whatever was committed meanwhile."""
+    committed(repo, "edited", "gone", "mode", "clean", "by-agent", "left")
+    for name in ("edited", "new", "left"):
+        write(repo, name, "mine\n")
+    (repo.path / "gone").unlink()
+    (repo.path / "mode").chmod(0o755)
+    with Turn(repo) as turn:
+        for name in ("edited", "new", "gone", "mode", "clean", "by-agent"):
+            write(repo, name, "other\n")
+        repo.git("commit", "-qm", "By the agent", "by-agent")
+    mine, text = (repo.git("hash-object", "--stdin", stdin=data) for data in (b"mine\n", b"text\n"))
+    assert turn.changes.unsaved == {
+        "edited": f"100644 {mine}", "new": f"100644 {mine}", "gone": "", "mode": f"100755 {text}",
+    }  # fmt: skip
+    with snapshot(repo.git_handle, repo.path) as now:
+        found = changes.unsaved(repo.git_handle, now)
+    assert set(found) == {"edited", "new", "gone", "mode", "clean", "left"}
+    assert (found["left"].head, found["left"].now) == (f"100644 {text}", f"100644 {mine}")
+    assert found["new"].head == ""
+
+
 def test_names_as_they_are(repo: Repo) -> None:
     """Whatever a name has in it, it comes back as os has it, and is shown on one safe line."""
     with Turn(repo) as turn:

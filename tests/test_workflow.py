@@ -292,6 +292,58 @@ def test_settings_that_a_turn_changed_are_named(planned: Repo, script: Script, q
     assert "changed during the turn: .claude/settings.json" in line
 
 
+# What is a person's own
+
+
+def commits_of(repo: Repo) -> list[str]:
+    return repo.git("log", "--format=%s").splitlines()
+
+
+def test_what_was_uncommitted_before_is_not_committed_with_a_task(planned: Repo, script: Script) -> None:
+    """It is named beforehand; where the task changed the same file nothing is committed, by the next run neither, until
+    it is seen to by the person: then the task's own lines are committed."""
+    (planned.path / "test_ok.py").write_text("def test_ok():\n    pass\n")
+    (planned.path / "other.txt").write_text("one\n")
+    planned.git("add", "-A")
+    planned.git("commit", "-qm", "Files")
+    mine = "def test_ok():\n    pass\n# my own\n"
+    (planned.path / "test_ok.py").write_text(mine)
+    (planned.path / "other.txt").write_text("two\n")
+    commits = commits_of(planned)
+    script.says(write("test_ok.py", TEST_ADD + mine), "Red.", write("calc.py", ADD), "Green.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--commit", code=1)
+    (line,) = [line for line in ran.err.splitlines() if line.startswith("warning:")]
+    assert "not committed before T1.1 is begun: other.txt, test_ok.py" in line
+    assert ran.err.splitlines().index(line) < ran.err.splitlines().index("T1.1 red")
+    assert ran.err.splitlines()[-1].startswith("error: T1.1 is not committed: test_ok.py had something")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--commit", code=1)
+    assert "error: T1.1 is not committed: test_ok.py" in ran.err
+    assert commits_of(planned) == commits
+    assert (planned.path / "test_ok.py").read_text() == TEST_ADD + mine
+
+    (planned.path / "test_ok.py").write_text(mine)
+    planned.git("commit", "-qm", "My own", "test_ok.py")
+    (planned.path / "test_ok.py").write_text(TEST_ADD + mine)
+    planned.ai("implement", "calc", "--task", "T1.1", "--commit")
+    assert commits_of(planned)[:2] == ["Add two numbers (T1.1)", "My own"]
+    assert planned.git("show", "--name-only", "--format=").split() == ["calc.py", "test_ok.py"]
+    assert planned.git("status", "--porcelain") == " M other.txt"
+
+
+def test_files_of_the_person_that_a_task_left_alone_stay_out(planned: Repo, script: Script) -> None:
+    """Uncommitted, untracked or staged; what earlier turns of the task left is its own."""
+    (planned.path / "mine.txt").write_text("mine\n")
+    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", WRONG), "Done.")
+    planned.ai("implement", "calc", "--task", "T1.1", "--attempts", "1", code=1)
+    script.says(write("calc.py", ADD), "Green.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--commit")
+    assert [line for line in ran.err.splitlines() if line.startswith("warning:")] == [
+        "warning: not committed before T1.1 is begun: mine.txt; a task that changes one of them is left uncommitted"
+    ]
+    assert planned.git("show", "--name-only", "--format=").split() == ["calc.py", "test_add.py"]
+    assert planned.git("status", "--porcelain") == "?? mine.txt"
+
+
 # Stopped in the middle
 
 

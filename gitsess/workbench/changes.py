@@ -64,9 +64,13 @@ class Change(Value):
 
 
 class Changes(Value):
-    """The files that differ, in git's order; a renamed one is one that is gone and one that is new."""
+    """The files that differ, in git's order; a renamed one is one that is gone and one that is new.
+
+    ``unsaved`` are those of them that differed from HEAD before, each with what it was (``Unsaved.now``).
+    """
 
     files: tuple[Change, ...]
+    unsaved: Mapping[str, str] = {}
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -121,10 +125,18 @@ def _end(name: str, columns: int) -> str:
     return f"…{name}"
 
 
+class Unsaved(Value):
+    """A file that differs from HEAD: its mode and the name of its blob, there and now; empty where it is not there."""
+
+    head: str
+    now: str
+
+
 class Snapshot:
-    """The working tree at ``top`` as it was; gone when it is closed."""
+    """The working tree at ``top`` as it was, and what HEAD was then; gone when it is closed."""
 
     tree: Oid
+    head: str
 
     def __init__(self, folder: tempfile.TemporaryDirectory[str], top: Path) -> None:
         self._folder = folder
@@ -163,6 +175,7 @@ def snapshot(git: Git, top: Path) -> Snapshot:
             "GIT_OBJECT_DIRECTORY": made.objects,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": _alternates(git),
         }
+        made.head = _head(git)
         made.tree = _tree(git.working(top, variables), made.index, [*_LOOKING, *_lenient(git.config())])
     except BaseException as error:
         made.close()
@@ -227,7 +240,28 @@ def between(git: Git, before: Snapshot, after: Snapshot) -> Changes:
     words = (*_LOOKING, "diff-tree", "-r", "-z", "--raw", "--numstat", _WHOLE)
     out = _reading(git, after, before).output(*words, before.tree, after.tree)
     found = (change for change in _changes(out) if change.status != "D" or not _is_there(after.top, change.path))
-    return Changes(files=tuple(found))
+    files = tuple(found)
+    had = unsaved(git, before)
+    return Changes(files=files, unsaved={one.path: had[one.path].now for one in files if one.path in had})
+
+
+def unsaved(git: Git, then: Snapshot) -> Mapping[str, Unsaved]:
+    """The files of a snapshot, still open, that differed from HEAD then, by path; raises StoreError."""
+    words = (*_LOOKING, "diff-tree", "-r", "-z", "--raw", "--no-abbrev", _WHOLE)
+    tokens = iter(_reading(git, then).output(*words, then.head, then.tree).split(b"\0"))
+    found = {}
+    for token in tokens:
+        if token.startswith(b":"):
+            old_mode, mode, old, new, _ = token[1:].decode().split()
+            sides = (f"{m} {blob}" if int(m, 8) else "" for m, blob in ((old_mode, old), (mode, new)))
+            found[os.fsdecode(next(tokens))] = Unsaved(head=next(sides), now=next(sides))
+    return found
+
+
+def _head(git: Git) -> str:
+    """What HEAD is, to compare with: where there is no commit yet, nothing."""
+    done = git.run("rev-parse", "--verify", "--quiet", "HEAD")
+    return done.out.decode().strip() if done.code == 0 else _empty_tree(git)
 
 
 def _is_there(top: Path, path: str) -> bool:
@@ -320,8 +354,6 @@ def _from_file(path: str) -> tuple[str, str]:
 
 def _differing(git: Git, top: Path, wanted: Sequence[bytes]) -> list[bytes]:
     """Those of the paths that differ from HEAD, as far as they are to be named to ``git commit``."""
-    head = git.run("rev-parse", "--verify", "--quiet", "HEAD")
-    base = "HEAD" if head.code == 0 else _empty_tree(git)
     words = (
         *_LOOKING,
         "diff",
@@ -330,7 +362,7 @@ def _differing(git: Git, top: Path, wanted: Sequence[bytes]) -> list[bytes]:
         "--no-renames",
         "--no-relative",
         "--ignore-submodules=dirty",
-        base,
+        _head(git),
         "--",
     )
     changed = set(git.output(*words).split(b"\0"))

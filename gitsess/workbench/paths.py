@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
-from gitsess.text import UNSAFE, clip, one_line
+from gitsess.text import UNSAFE, clip, one_line, plural
 
 MAX_PATH_BYTES = 4096
 MAX_DEPTH = 100
+_MOST_NAMED = 3
 
 Parts = tuple[str, ...]
 """A path below the worktree's top, one name a folder; empty for the top itself."""
@@ -28,6 +30,12 @@ class Failed(Exception):
 def shown(path: str) -> str:
     """The path as it may stand in a line."""
     return repr(clip(one_line(path), 120))
+
+
+def named(paths: Sequence[str]) -> str:
+    """These paths in a line: some of them, and how many more there are."""
+    more = f" and {plural(len(paths) - _MOST_NAMED, 'more file')}" if len(paths) > _MOST_NAMED else ""
+    return ", ".join(one_line(path) or "?" for path in paths[:_MOST_NAMED]) + more
 
 
 def parts_of(path: str) -> Parts:

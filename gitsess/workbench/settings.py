@@ -16,14 +16,12 @@ from itertools import islice
 from pathlib import Path
 
 from gitsess.templating import FOLDER
-from gitsess.text import one_line, plural
-from gitsess.workbench.paths import Parts, plain
+from gitsess.workbench.paths import Parts, named, plain
 
 NAMES = (FOLDER, ".claude", ".codex", ".gemini", ".mcp.json", ".opencode", "opencode.json", "opencode.jsonc")
 """Folders and files. Agents look for theirs in every folder from the one that they are started in upwards."""
 
 _MOST_FILES = 5_000
-_MOST_NAMED = 3
 _WHOLE_BYTES = 1 << 20
 # As FAT and NTFS have it: six letters, without the dot that it begins with.
 _SHORT = re.compile(
@@ -53,10 +51,8 @@ def changed(before: Mapping[str, str], after: Mapping[str, str], paths: Sequence
 
 def warning(paths: Sequence[str]) -> str:
     """A line that names them."""
-    named = ", ".join(one_line(path) or "?" for path in paths[:_MOST_NAMED])
-    more = f" and {plural(len(paths) - _MOST_NAMED, 'more file')}" if len(paths) > _MOST_NAMED else ""
     says = "says" if len(paths) == 1 else "say"
-    text = f"changed during the turn: {named}{more}, which {says} what models are asked or agents run"
+    text = f"changed during the turn: {named(paths)}, which {says} what models are asked or agents run"
     return f"{text}: look before you go on"
 
 

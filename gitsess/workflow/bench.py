@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -14,10 +15,10 @@ from gitsess.model import SessionName
 from gitsess.providers.tools import Tool, ToolResult
 from gitsess.setup import top
 from gitsess.templating import Templates
-from gitsess.text import one_line
+from gitsess.text import one_line, well_formed
 from gitsess.turns import Turn
 from gitsess.workbench import changes, settings, testing
-from gitsess.workbench.changes import Changes
+from gitsess.workbench.changes import Changes, Unsaved
 from gitsess.workbench.testing import TestCommand, TestRun
 from gitsess.workbench.toolbox import Toolbox
 from gitsess.workflow.asking import Asker, Question, Said
@@ -101,9 +102,22 @@ class Bench:
                     found.append(changes.between(git, before, after))
                 return found[-1]
 
-            said = self.asker.ask(question, lambda turn: shape(turn, look()))
+            def shaped(turn: Turn) -> Turn:
+                changed = look()
+                turn = shape(turn, changed)
+                if turn.step is None or not changed.unsaved:
+                    return turn
+                unsaved = {well_formed(path): mark for path, mark in changed.unsaved.items()}
+                return replace(turn, step={**turn.step, "unsaved": unsaved})
+
+            said = self.asker.ask(question, shaped)
             # A try that was recorded has looked; nothing is changed after it.
             return said, found[-1] if found and said.recorded is not None else look()
+
+    def unsaved(self) -> Mapping[str, Unsaved]:
+        """The files that differ from HEAD as things are."""
+        with changes.snapshot(self.workspace.git, self.top) as now:
+            return changes.unsaved(self.workspace.git, now)
 
     def test_command(self) -> TestCommand | None:
         return testing.find(self.top, self.workspace.config, self.workspace.around.environment)

@@ -25,6 +25,7 @@ from gitsess.turns import Turn
 from gitsess.values import Value
 from gitsess.workbench import changes
 from gitsess.workbench.changes import Changes
+from gitsess.workbench.paths import named
 from gitsess.workbench.testing import TestCommand, TestRun
 from gitsess.workflow import features, plans, tasks
 from gitsess.workflow.asking import Said
@@ -129,6 +130,7 @@ class Worker:
         self._unrecorded: dict[str, list[Step]] = {}
         """The steps where nothing is to be recorded: as long as the command runs, and no longer."""
         self._printed = ""
+        self._warned: set[str] = set()
         self._green = False
         """Whether the tests are known to pass as things are."""
 
@@ -138,6 +140,8 @@ class Worker:
         said: Said | None = None
         run: TestRun | None = None
         touched: Changes | None = None
+        if self._way.commit:
+            self._warn_of_unsaved(task)
         began: dict[str, int] = {}
         while True:
             following = next_of(self._steps(task), self._way)
@@ -154,7 +158,7 @@ class Worker:
                 if said.interrupted or said.failure is not None or (said.recorded is None and self._recorded):
                     return Outcome(task=task, status=None, said=said, run=run, changes=touched, commit=None)
                 if said.recorded is None:
-                    self._remember(task, following, status="ok", files=touched.paths)
+                    self._remember(task, following, status="ok", touched=touched)
                 elif said.recorded.oid is None:
                     # It waits in the spool: what comes next would not find it.
                     raise StoreError(f"the turn is kept in the spool ({said.recorded.reason}): run again to go on")
@@ -284,7 +288,7 @@ class Worker:
         *,
         status: str | None = None,
         passed: bool | None = None,
-        files: tuple[str, ...] = (),
+        touched: Changes | None = None,
     ) -> None:
         """Keeps a step that is not to be recorded."""
         self._steps(task).append(
@@ -295,7 +299,8 @@ class Worker:
                 passed=passed,
                 status=status,
                 task_status=None,
-                files=files,
+                files=() if touched is None else touched.paths,
+                unsaved={} if touched is None else touched.unsaved,
             )
         )
 
@@ -315,13 +320,34 @@ class Worker:
         self._say(task, FAILED, f"Given up after {following.attempt - 1} tries at the step {following.name}")
         return Outcome(task=task, status=FAILED, said=said, run=run, changes=touched, commit=None)
 
+    def _warn_of_unsaved(self, task: Task) -> None:
+        """Before a task is worked on: that what is in these files already keeps it from being committed."""
+        files, _ = tasks.files_of(self._steps(task))
+        found = [path for path in self._bench.unsaved() if path not in files and path not in self._warned]
+        if found:
+            self._warned.update(found)
+            self._bench.warn(
+                f"not committed before {task.id} is begun: {named(found)}; a task that changes one of them is left"
+                " uncommitted"
+            )
+
     def _committed(self, task: Task) -> Oid | None:
-        """Commits what differs from HEAD in the files that the task's turns changed."""
-        paths = sorted({path for step in self._steps(task) for path in step.files})
-        if not paths:
+        """Commits what differs from HEAD in the files that the task's turns changed.
+
+        Raises StoreError where some of that was there before the task.
+        """
+        files, before = tasks.files_of(self._steps(task))
+        if not files:
             return None
+        unsaved = self._bench.unsaved() if before else {}
+        mixed = sorted(path for path, was in before.items() if path in unsaved and unsaved[path].head != was)
+        if mixed:
+            raise StoreError(
+                f"{task.id} is not committed: {named(mixed)} had something uncommitted before it began, which cannot"
+                " be told from what the task changed: commit that first and run again, or run without --commit"
+            )
         message = f"{one_line(task.title)} ({task.id})\n"
-        return changes.commit(self._bench.workspace.git, self._bench.top, paths, message)
+        return changes.commit(self._bench.workspace.git, self._bench.top, sorted(files), message)
 
 
 def again(bench: Bench, feature: str, task: str) -> None:

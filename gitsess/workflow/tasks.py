@@ -11,7 +11,7 @@ A task's status is the newest AI-Task-Status for it in the sessions of its featu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -35,7 +35,8 @@ class Step(Value):
     """One step of a task: a turn that was asked for, or (``passed`` not None) how the tests ended after it.
 
     ``item`` is None where nothing is to be recorded. ``status`` is of a turn, ``task_status`` of the task, where the
-    commit says one; ``files`` are those that a turn changed.
+    commit says one; ``files`` are those that a turn changed, ``unsaved`` those of them that differed from HEAD before
+    it, each with what it was.
     """
 
     item: Commit | None
@@ -45,6 +46,7 @@ class Step(Value):
     status: str | None
     task_status: str | None
     files: tuple[str, ...]
+    unsaved: Mapping[str, str]
 
 
 class Taken(Value):
@@ -104,7 +106,7 @@ def steps(workspace: Workspace, session: Session | None, task: str) -> list[Step
     for item, data in zip(items, workspace.history.files([item.oid for item in items], DATA), strict=True):
         step = step_of(data)
         name, attempt, passed = step.get("name"), step.get("attempt"), step.get("passed")
-        files = step.get("files")
+        files, unsaved = step.get("files"), step.get("unsaved")
         found.append(
             Step(
                 item=item,
@@ -114,9 +116,21 @@ def steps(workspace: Workspace, session: Session | None, task: str) -> list[Step
                 status=item.facts.status,
                 task_status=item.facts.task_status,
                 files=tuple(str(path) for path in files) if isinstance(files, list) else (),
+                unsaved={str(k): str(v) for k, v in unsaved.items()} if isinstance(unsaved, dict) else {},
             )
         )
     return found
+
+
+def files_of(found: Iterable[Step]) -> tuple[set[str], dict[str, str]]:
+    """(the files that the turns of a task changed, those of them that differed from HEAD before the first of these
+    turns that changed them, each with what it was)."""
+    files: set[str] = set()
+    before: dict[str, str] = {}
+    for step in found:
+        before |= {path: was for path, was in step.unsaved.items() if path not in files}
+        files |= {*step.files, *step.unsaved}
+    return files, before
 
 
 def step_of(data: bytes | None) -> JSONObject:
