@@ -2,6 +2,7 @@
 
 ``lock``: every append holds it shared; whoever prunes objects holds it exclusively, because an object
 just written and not yet reachable from a ref must not be pruned. ``drain.lock``: one drain at a time.
+``implement.lock``, in the worktree's own folder: one ``implement`` at a time.
 """
 
 from __future__ import annotations

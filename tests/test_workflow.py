@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -347,26 +348,52 @@ def test_files_of_the_person_that_a_task_left_alone_stay_out(planned: Repo, scri
 # Stopped in the middle
 
 
+@contextmanager
+def implementing(repo: Repo, *words: str, until: str) -> Iterator[subprocess.Popen[bytes]]:
+    """``implement`` in the background, once the file ``until`` is there; it is killed at the end if it still runs."""
+    process = subprocess.Popen(
+        [*PROGRAM, "implement", "calc", "--task", "T1.1", *words],
+        cwd=repo.path,
+        env={**os.environ, **repo.environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        preexec_fn=signals_by_default,
+    )
+    try:
+        waited = time.monotonic() + 60
+        while not (repo.path / until).exists() and time.monotonic() < waited:
+            time.sleep(0.05)
+        yield process
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def test_one_works_in_a_worktree_at_a_time(planned: Repo, script: Script, tmp_path: Path) -> None:
+    """The second one asks for nothing, in another worktree it works, and a kill of the first one sets it free."""
+    planned.git("config", "ai-session.testCommand", "touch testing; sleep 600")
+    asked = len(script.bodies)
+    with implementing(planned, until="testing"):
+        line = unchanged(planned, "implement", "calc", "--task", "T1.1")
+        assert line.startswith("error: another 'git ai-session implement' is at work in this worktree")
+        assert len(script.bodies) == asked
+        planned.git("config", "ai-session.testCommand", TESTS)
+        planned.git("worktree", "add", "-q", str(tmp_path / "other"))
+        script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
+        planned.ai("implement", "calc", "--task", "T1.1", cwd=tmp_path / "other")
+    planned.ai("implement", "calc", "--task", "T1.1")
+
+
 def test_stopped_between_the_steps_it_goes_on_where_it_stood(planned: Repo, script: Script, model: StandIn) -> None:
     """Killed after the turn and before its tests were run: they are run, and nothing is asked for twice."""
     planned.git("config", "ai-session.testCommand", "touch testing; sleep 600")
     script.says(write("test_add.py", TEST_ADD), "Red.")
-    process = subprocess.Popen(
-        [*PROGRAM, "implement", "calc", "--task", "T1.1"],
-        cwd=planned.path,
-        env={**os.environ, **planned.environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-        preexec_fn=signals_by_default,
-    )
     # The look before the task is begun comes first.
-    waited = time.monotonic() + 60
-    while not (planned.path / "testing").exists() and time.monotonic() < waited:
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    with implementing(planned, until="testing") as process:
+        os.killpg(process.pid, signal.SIGKILL)
     (planned.path / "testing").unlink()
     asked = len(script.bodies)
     planned.git("config", "ai-session.testCommand", TESTS)

@@ -23,7 +23,7 @@ def implement(around: Surroundings, values: dict[str, Any]) -> int:
         raise UsageError("--again is for one task: name it with --task")
     if values["tdd"] and values["no_tests"]:
         raise UsageError("--tdd works test-first: leave --no-tests out")
-    with at_work(around, values, streamed=True) as at:
+    with at_work(around, values, streamed=True) as at, at.bench.alone():
         found, statuses = implementing.plan_of(at.bench, at.feature)
         way = _way(at, values)
         if values["again"] and found.task(values["task"]) is not None:

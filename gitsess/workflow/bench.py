@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from gitsess.errors import StoreError
+from gitsess.errors import Locked, StoreError
+from gitsess.locks import flock
 from gitsess.model import SessionName
 from gitsess.providers.tools import Tool, ToolResult
 from gitsess.setup import top
@@ -83,6 +84,23 @@ class Bench:
         if touched := settings.changed(before, self._settings(), found.paths):
             self.warn(settings.warning(touched))
         return said, found
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else works on tasks in this worktree while the block runs; raises Locked where somebody does.
+
+        Two would take the same task, and write the same files.
+        """
+        path = os.path.join(self.workspace.repository.git_dir, "ai-sessions", "implement.lock")
+        with ExitStack() as held:
+            try:
+                held.enter_context(flock(path, shared=False, wait_s=0))
+            except Locked:
+                raise Locked(
+                    "another 'git ai-session implement' is at work in this worktree: try again when it has ended,"
+                    " or work in another worktree ('git worktree add')"
+                ) from None
+            yield
 
     def _settings(self) -> Mapping[str, str]:
         home = self.workspace.around.home
