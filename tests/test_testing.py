@@ -250,14 +250,34 @@ def test_real_pytest(top: Path) -> None:
         ("cargo", "", 0, False),
         ("pytest", "", 5, True),
         ("make", "no tests ran in 0.01s\n", 5, False),
+        ("make", "no tests ran in 0.01s\nmake: *** [Makefile:2: test] Error 5\n", 2, True),
+        ("make", "no tests ran in 0.01s\nmake: *** [Makefile:3: test] Error 1\n", 2, False),
         ("ai-session.testCommand", "no tests ran in 0.01s\n", 5, True),
         ("ai-session.testCommand", "", 5, False),
+        ("ai-session.testCommand", "collected 0 items\n\n2 warnings in 0.19s\n", 5, True),
+        ("ai-session.testCommand", "Ran 0 tests in 0.000s\n\nNO TESTS RAN\n", 5, True),
+        ("ai-session.testCommand", "no tests ran in 0.01s\n", 1, False),
+        ("ai-session.testCommand", "No tests found, exiting with code 1\n", 1, True),
+        ("ai-session.testCommand", "no packages to test\n", 1, True),
+        ("ai-session.testCommand", "FAIL\tx [build failed]\nno packages to test\n", 1, False),
     ],
 )
 def test_whether_there_were_tests(source: str, output: str, code: int, none: bool, top: Path) -> None:
     """It is said where the runner says so for sure, and nowhere else."""
     ran = run_words(top, source, "sh", "-c", 'printf %s "$1"; exit $2', "sh", output, str(code))
     assert (ran.no_tests, ran.passed, ran.code) == (none, code == 0, code)
+
+
+@pytest.mark.parametrize(
+    ("text", "none"),
+    [("pytest() { echo 2 warnings; return 5; }; pytest -q", True), ("echo 2 warnings; exit 5", False)],
+)
+def test_a_configured_pytest_that_finds_none(text: str, none: bool, top: Path) -> None:
+    """What it warns of stands in place of its words for it: then it is known by its exit code."""
+    found = testing.find(top, {"ai-session.testcommand": [text]}, os.environ)
+    assert found is not None
+    ran = testing.run(found, top, os.environ, timeout_s=60, redact=str)
+    assert (ran.code, ran.no_tests) == (5, none)
 
 
 @pytest.mark.parametrize(

@@ -340,24 +340,38 @@ def _why_not(command: TestCommand, code: int, last: str) -> str | None:
 _NO_SCRIPTS = re.compile(r"^(?:Error: )?No test(?:s| files) found(?:[.,:]|$)", re.MULTILINE)
 _NO_GO = re.compile(r"\[no test files\]$|\[no tests to run\]$|matched no packages$|^no packages to test$")
 _CARGO = re.compile(r"^running (\d+) tests?$", re.MULTILINE)
+# pytest says so in words unless it has something else to say; unittest, from Python 3.12 on, in capitals.
+_NO_PYTHON = re.compile(r"\bno tests (?:ran|collected)\b|^collected 0 items$|^NO TESTS RAN", re.MULTILINE)
+_ENDS_WITH_5 = re.compile(r"\b(?:py\.?test|unittest)\b")
+_MAKE_5 = re.compile(r"\bError 5$")
 
 
 def _no_tests(command: TestCommand, code: int, output: str) -> bool:
     match command.source:
         case "npm":
-            return code != 0 and _NO_SCRIPTS.search(output) is not None
+            return _no_scripts(code, output)
         case "go":
-            lines = output.splitlines()
-            return code in (0, 1) and bool(lines) and all(_NO_GO.search(line) for line in lines)
+            return _no_go(code, output)
         case "cargo":
             counts = _CARGO.findall(output)
             return code == 0 and bool(counts) and not any(map(int, counts))
         case "pytest":
             return code == 5
         case "make":
-            return False
-    # A configured command may be pytest as well, which says so itself.
-    return code == 5 and "no tests ran" in output
+            return code == 2 and bool(_NO_PYTHON.search(output)) and bool(_MAKE_5.search(_last_line(output)))
+    # A configured command may be any of them.
+    if code == 5 and (_ENDS_WITH_5.search(" ".join(command.words)) or _NO_PYTHON.search(output)):
+        return True
+    return code != 0 and (_no_scripts(code, output) or _no_go(code, output))
+
+
+def _no_scripts(code: int, output: str) -> bool:
+    return code != 0 and _NO_SCRIPTS.search(output) is not None
+
+
+def _no_go(code: int, output: str) -> bool:
+    lines = output.splitlines()
+    return code in (0, 1) and bool(lines) and all(_NO_GO.search(line) for line in lines)
 
 
 class _Kept:
