@@ -233,6 +233,49 @@ def test_tests_that_pass_at_once_are_sent_back(planned: Repo, script: Script) ->
     assert statuses(planned)["T1.1"] == "completed"
 
 
+# Mended by hand
+
+
+def test_what_was_mended_by_hand_is_not_asked_for(planned: Repo, script: Script) -> None:
+    """Tests that failed after green are run again first; while they fail the model reads how they fail now."""
+    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", WRONG), "Done.")
+    planned.ai("implement", "calc", "--task", "T1.1", "--attempts", "1", code=1)
+    (planned.path / "calc.py").write_text(ADD.replace("+", "*"))
+    script.says("I see nothing wrong.")
+    planned.ai("implement", "calc", "--task", "T1.1", "--attempts", "1", code=1)
+    assert "assert 2 == 3" in json.dumps(script.bodies[-1]["messages"][-1])
+    (planned.path / "calc.py").write_text(ADD)
+    asked = len(script.bodies)
+    assert "T1.1 is done: the tests pass" in planned.ai("implement", "calc", "--task", "T1.1").err
+    assert len(script.bodies) == asked
+    last = [item for item in items(planned, "implement-calc") if "passed" in step_of(planned, item)][-1]
+    assert (last.facts.kind, step_of(planned, last)["name"], step_of(planned, last)["passed"]) == (
+        "event", "green", True,
+    )  # fmt: skip
+    assert statuses(planned)["T1.1"] == "completed"
+
+
+def test_code_that_was_written_by_hand_after_red_is_not_asked_for(
+    planned: Repo, script: Script, model: StandIn
+) -> None:
+    """Green is done, after a turn for it that broke off; the step after it is asked for, though the tests pass."""
+    script.says(write("test_add.py", TEST_ADD), "Red.")
+
+    def broken(_: Mapping[str, Any]) -> Answer:
+        model.fail(Fault(kind="cut", after_deltas=1))
+        return write("notes.txt", "x")
+
+    script.steps.append(broken)
+    planned.ai("implement", "calc", "--task", "T1.1", code=1)
+    asked = len(script.bodies)
+    (planned.path / "calc.py").write_text(ADD)
+    script.steps = [write("calc.py", '"""Sums."""\n\n\n' + ADD), "Tidy."]
+    planned.ai("implement", "calc", "--task", "T1.1", "--tdd")
+    assert len(script.bodies) == asked + 2
+    turns = [step_of(planned, item)["name"] for item in items(planned, "implement-calc") if item.facts.kind == "turn"]
+    assert turns == ["red", "green", "refactor"]
+
+
 def test_after_the_tests_pass_the_code_is_tidied_up(planned: Repo, script: Script) -> None:
     script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
     script.steps += [write("calc.py", '"""Sums."""\n\n\n' + ADD), "Tidy."]
@@ -729,6 +772,9 @@ def test_a_session_is_escalated(planned: Repo, script: Script) -> None:
     last = items(planned, "implement-calc")[-1]
     assert (last.facts.task, "opus" in last.author.name) == ("T1.1", True)
     assert (planned.path / "calc.py").read_text() == ADD
+    asked = len(script.bodies)
+    planned.ai("implement", "calc", "--task", "T1.1")
+    assert (statuses(planned)["T1.1"], len(script.bodies)) == ("completed", asked)
 
 
 def test_options_of_an_agent_are_refused_where_a_model_is_escalated_to(planned: Repo, script: Script) -> None:

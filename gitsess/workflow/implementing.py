@@ -138,10 +138,10 @@ class Worker:
         """Takes a task to its end, or as far as it gets; what is paid for is recorded at every point."""
         limit = self._way.attempts
         said: Said | None = None
-        run: TestRun | None = None
         touched: Changes | None = None
         if self._way.commit:
             self._warn_of_unsaved(task)
+        run = self._taken_up(task)
         began: dict[str, int] = {}
         while True:
             following = next_of(self._steps(task), self._way)
@@ -166,6 +166,20 @@ class Worker:
                 self._put(task, following, passed=following.name != RED, text="No tests were run", status=IN_PROGRESS)
                 continue
             run = self._tested(task, following, self._way.command)
+
+    def _taken_up(self, task: Task) -> TestRun | None:
+        """Before anything is asked for a task whose tests have failed: whether they still do. They may have been made
+        to pass by hand meanwhile, or by whoever it was handed on to, and then the step is done."""
+        steps, command = self._steps(task), self._way.command
+        following = next_of(steps, self._way)
+        if command is None or following is None or not following.ask or following.name == RED:
+            return None
+        # Tests that never failed say nothing by passing, and a step after green begins with such.
+        if following.failed is None and (following.name != GREEN or all(step.passed is not False for step in steps)):
+            return None
+        if following.failed is None:
+            return self._tested(task, following, command, tried=False)
+        return self._tested(task, following.replace(attempt=following.failed.attempt), command)
 
     def _look(self, following: Next) -> None:
         """Before anything is written for a task: whether a test that fails will say anything."""
@@ -242,7 +256,8 @@ class Worker:
             "attempts": str(self._way.attempts),
         }
 
-    def _tested(self, task: Task, following: Next, command: TestCommand) -> TestRun:
+    def _tested(self, task: Task, following: Next, command: TestCommand, *, tried: bool = True) -> TestRun:
+        """How the tests end after a step, which is an event; before it was ``tried`` only where they come out right."""
         self._witness.testing(command)
         run = self._bench.test(command)
         # Where there are none yet, none of them fails.
@@ -258,7 +273,9 @@ class Worker:
             (REFACTOR, True): "The tests still pass",
             (REFACTOR, False): "The tests fail after the code was tidied up",
         }
-        self._put(task, following, passed=passed, text=words[following.name, right], status=IN_PROGRESS, run=run)
+        text = "No test was found" if run.no_tests and not right else words[following.name, right]
+        if tried or right:
+            self._put(task, following, passed=passed, text=text, status=IN_PROGRESS, run=run)
         return run
 
     def _put(
