@@ -217,8 +217,9 @@ def test_a_task_is_given_up_after_so_many_tries(planned: Repo, script: Script) -
     """It is failed, the exit code is 1, and the next run has as many tries again."""
     script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", WRONG), "Done.", "I see nothing wrong.")
     ran = planned.ai("implement", "calc", "--task", "T1.1", "--attempts", "2", code=1)
-    assert ran.err.splitlines()[-1].startswith("error: T1.1 is not done")
+    assert ran.err.splitlines()[-1].startswith("error: T1.1 is not done: the tests fail (exit code 1)")
     assert statuses(planned)["T1.1"] == "failed"
+    assert "Given up after 2 tries at the step green" in planned.git("log", "-1", "refs/ai-sessions/implement-calc")
     script.says(write("calc.py", ADD), "Now.")
     planned.ai("implement", "calc", "--task", "T1.1", "--attempts", "1")
     assert statuses(planned)["T1.1"] == "completed"
@@ -231,6 +232,19 @@ def test_tests_that_pass_at_once_are_sent_back(planned: Repo, script: Script) ->
     ran = planned.ai("implement", "calc", "--task", "T1.1")
     assert "T1.1 red, try 2 of 3" in ran.err
     assert statuses(planned)["T1.1"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("test", "why"),
+    [("def test_add():\n    pass\n", "the new tests pass before any code is written"), ("", "no test was found")],
+)
+def test_a_step_red_that_is_given_up_says_why(planned: Repo, script: Script, test: str, why: str) -> None:
+    if not test:
+        planned.git("config", "ai-session.testCommand", "echo no tests ran; exit 5")
+    script.says(write("test_add.py", test or "# later\n"), "Red.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--attempts", "1", code=1)
+    assert ran.err.splitlines()[-1].startswith(f"error: T1.1 is not done: {why};")
+    assert "Given up after 1 try at the step red" in planned.git("log", "-1", "refs/ai-sessions/implement-calc")
 
 
 # Mended by hand

@@ -59,7 +59,8 @@ class Next(Value):
 
 
 class Outcome(Value):
-    """What became of a task. ``status`` is a task's, or None where it was left in the middle: ``said`` says why."""
+    """What became of a task. ``status`` is a task's, or None where it was left in the middle: ``said`` says why.
+    ``step`` is the one that it was given up at."""
 
     task: Task
     status: str | None
@@ -67,6 +68,7 @@ class Outcome(Value):
     run: TestRun | None
     changes: Changes | None
     commit: Oid | None
+    step: str | None = None
 
 
 class Witness(Protocol):
@@ -334,8 +336,11 @@ class Worker:
     def _failed(
         self, task: Task, following: Next, said: Said | None, run: TestRun | None, touched: Changes | None
     ) -> Outcome:
-        self._say(task, FAILED, f"Given up after {following.attempt - 1} tries at the step {following.name}")
-        return Outcome(task=task, status=FAILED, said=said, run=run, changes=touched, commit=None)
+        tries = following.attempt - 1
+        self._say(
+            task, FAILED, f"Given up after {tries} {'try' if tries == 1 else 'tries'} at the step {following.name}"
+        )
+        return Outcome(task=task, status=FAILED, said=said, run=run, changes=touched, commit=None, step=following.name)
 
     def _warn_of_unsaved(self, task: Task) -> None:
         """Before a task is worked on: that what is in these files already keeps it from being committed."""
@@ -380,10 +385,16 @@ def plan_of(bench: Bench, feature: str) -> tuple[Plan, dict[str, str]]:
 
 def why(outcome: Outcome) -> GitsessError:
     """The error of a task that failed."""
-    ended = "" if outcome.run is None else f" (exit code {outcome.run.code})"
+    run = outcome.run
+    if outcome.step != RED:
+        ended = "the tests fail" + ("" if run is None else f" (exit code {run.code})")
+    elif run is not None and run.no_tests:
+        ended = "no test was found"
+    else:
+        ended = "the new tests pass before any code is written"
     return GitsessError(
-        f"{outcome.task.id} is not done: the tests did not come out right{ended}; what was tried is kept: run again to"
-        f" go on, 'git ai-session escalate opus' asks a stronger model"
+        f"{outcome.task.id} is not done: {ended}; what was tried is kept: run again to go on, 'git ai-session escalate"
+        " opus' asks a stronger model"
     )
 
 
