@@ -592,7 +592,7 @@ def refusals(repo: Repo, why: str) -> str:
     """Makes git refuse a commit; what it says."""
     if why == "hook":
         hook(repo, "pre-commit", "echo first; echo 'the line is too long' >&2; exit 1")
-        return "the line is too long"
+        return "first; the line is too long"
     if why == "identity":
         repo.git("config", "--global", "--unset-all", "user.email")
         repo.git("config", "user.useConfigOnly", "true")
@@ -638,6 +638,24 @@ def test_what_git_refuses(why: str, repo: Repo) -> None:
     assert (repo.path / ".git/index").read_bytes() == index
     assert (repo.path / ".git/index").stat().st_mtime_ns == when
     assert (repo.path / ".git/index.lock").exists() == (why == "lock")
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'no way'; echo; echo second; exit 1", "no way; second"),
+        ("exit 1", "a hook refused, and did not say why"),
+        ("printf 'line %s\\n' $(seq 9999); exit 1", "line 1; line 2; "),
+    ],
+)
+def test_what_a_hook_says_is_told(script: str, said: str, repo: Repo) -> None:
+    """All of its lines in one, as far as they fit."""
+    hook(repo, "pre-commit", script)
+    write(repo, "a")
+    with pytest.raises(StoreError, match=f"^git does not commit: {said}") as raised:
+        commit(repo.git_handle, repo.path, ["a"], "Try")
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 400
 
 
 def test_an_index_that_somebody_else_changed(repo: Repo) -> None:

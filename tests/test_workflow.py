@@ -403,6 +403,20 @@ def test_files_of_the_person_that_a_task_left_alone_stay_out(planned: Repo, scri
     assert planned.git("status", "--porcelain") == "?? mine.txt"
 
 
+def test_a_hook_that_refuses_a_task(planned: Repo, script: Script) -> None:
+    """It is told what the hook said; once that is seen to, the next run commits, and says what became of the tests."""
+    hook = planned.path / ".git/hooks/pre-commit"
+    hook.write_text("#!/bin/sh\necho no way\necho second\nexit 1\n")
+    hook.chmod(0o755)
+    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--commit", code=1)
+    assert ran.err.splitlines()[-1] == "error: git does not commit: no way; second"
+    hook.unlink()
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--commit", "--json")
+    assert ran.err.splitlines()[-1].startswith("T1.1 is done: the tests passed before, committed as ")
+    assert ran.json["tasks"][0]["tests_passed"] is True
+
+
 # Stopped in the middle
 
 

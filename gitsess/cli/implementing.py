@@ -81,7 +81,9 @@ def _way(at: At, values: dict[str, Any]) -> Way:
 
 def _say_done(at: At, outcome: Outcome) -> None:
     made = "" if outcome.commit is None else f", committed as {outcome.commit[:12]}"
-    how = "the tests pass" if outcome.run is not None else "no tests were run"
+    how = "no tests were run"
+    if outcome.tested:
+        how = "the tests pass" if outcome.run is not None else "the tests passed before"
     at.teller.note(f"{outcome.task.id} is done: {how}{made}")
 
 
@@ -93,7 +95,7 @@ def _json(at: At, found: Plan, outcomes: list[Outcome]) -> dict[str, Any]:
                 "task": outcome.task.id,
                 "title": outcome.task.title,
                 "status": outcome.status or "in_progress",
-                "tests_passed": None if outcome.run is None else outcome.run.passed,
+                "tests_passed": outcome.run.passed if outcome.run is not None else outcome.tested or None,
                 "files": [] if outcome.changes is None else list(outcome.changes.paths),
                 "commit": outcome.commit,
             }

@@ -24,12 +24,14 @@ from typing import IO, Self
 from gitsess.errors import StoreError, UsageError
 from gitsess.gitcli import Git, Result
 from gitsess.model import Oid
-from gitsess.text import one_line, pad, plural, well_formed, width
+from gitsess.text import clip, one_line, pad, plural, well_formed, width
 from gitsess.values import Value
 
 MAX_DIFF = 2 << 20
 MAX_SHOWN = 50
 """Files that a summary names; the rest are counted."""
+_MAX_TOLD = 300
+"""Columns of what a hook said."""
 NONE_CHANGED = "no file was changed"
 
 # The person's hooks, monitor and checks have no part in a look at the tree, and nothing of it has to last.
@@ -335,11 +337,18 @@ def commit(git: Git, top: Path, paths: Sequence[str], message: str) -> Oid | Non
 
 def _must(done: Result) -> None:
     if done.code:
-        # git explains itself behind a line that says it, and a hook has no such line.
+        # git explains itself behind a line that says it; of a hook any line may be the one that tells.
         fatal = [line for line in done.err.splitlines() if line.startswith("fatal: ")]
-        complaint = one_line(fatal[-1].removeprefix("fatal: ")) if fatal else done.complaint
-        said = "a hook refused, and did not say why" if complaint == "no message" else complaint
-        raise StoreError(f"git does not commit: {said}")
+        complaint = one_line(fatal[-1].removeprefix("fatal: ")) if fatal else _told(done)
+        raise StoreError(f"git does not commit: {complaint or 'a hook refused, and did not say why'}")
+
+
+def _told(done: Result) -> str:
+    """All that was said, in one line, as far as that goes."""
+    if done.code < 0:
+        return done.complaint
+    lines = [one_line(line).removeprefix("error: ") for line in done.err.splitlines()]
+    return clip("; ".join(line for line in lines if line and not line.startswith(("warning: ", "hint: "))), _MAX_TOLD)
 
 
 def _list(path: str, names: Iterable[bytes]) -> None:

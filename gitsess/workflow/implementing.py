@@ -60,7 +60,7 @@ class Next(Value):
 
 class Outcome(Value):
     """What became of a task. ``status`` is a task's, or None where it was left in the middle: ``said`` says why.
-    ``step`` is the one that it was given up at."""
+    ``step`` is the one that it was given up at; ``tested``: the tests passed at last, in this run or an earlier one."""
 
     task: Task
     status: str | None
@@ -69,6 +69,7 @@ class Outcome(Value):
     changes: Changes | None
     commit: Oid | None
     step: str | None = None
+    tested: bool = False
 
 
 class Witness(Protocol):
@@ -285,7 +286,7 @@ class Worker:
     ) -> None:
         self._printed = "" if run is None else run.output
         if not self._recorded:
-            self._remember(task, following, passed=passed)
+            self._remember(task, following, passed=passed, ran=run is not None)
             return
         step: dict[str, object] = {"name": following.name, "attempt": following.attempt, "passed": passed}
         if run is not None and self._way.command is not None:
@@ -307,6 +308,7 @@ class Worker:
         *,
         status: str | None = None,
         passed: bool | None = None,
+        ran: bool = False,
         touched: Changes | None = None,
     ) -> None:
         """Keeps a step that is not to be recorded."""
@@ -316,6 +318,7 @@ class Worker:
                 name=following.name,
                 attempt=following.attempt,
                 passed=passed,
+                ran=ran,
                 status=status,
                 task_status=None,
                 files=() if touched is None else touched.paths,
@@ -329,9 +332,10 @@ class Worker:
 
     def _completed(self, task: Task, said: Said | None, run: TestRun | None, touched: Changes | None) -> Outcome:
         made = self._committed(task) if self._way.commit else None
-        text = "Done, and the tests pass" if self._way.command is not None else "Done; no tests were run"
-        self._say(task, COMPLETED, text)
-        return Outcome(task=task, status=COMPLETED, said=said, run=run, changes=touched, commit=made)
+        ended = [step for step in self._steps(task) if step.passed is not None]
+        tested = bool(ended) and ended[-1].ran
+        self._say(task, COMPLETED, "Done, and the tests pass" if tested else "Done; no tests were run")
+        return Outcome(task=task, status=COMPLETED, said=said, run=run, changes=touched, commit=made, tested=tested)
 
     def _failed(
         self, task: Task, following: Next, said: Said | None, run: TestRun | None, touched: Changes | None

@@ -34,15 +34,16 @@ PENDING, IN_PROGRESS, COMPLETED, FAILED = "pending", "in_progress", "completed",
 class Step(Value):
     """One step of a task: a turn that was asked for, or (``passed`` not None) how the tests ended after it.
 
-    ``item`` is None where nothing is to be recorded. ``status`` is of a turn, ``task_status`` of the task, where the
-    commit says one; ``files`` are those that a turn changed, ``unsaved`` those of them that differed from HEAD before
-    it, each with what it was.
+    ``item`` is None where nothing is to be recorded. ``ran``: there was a command that ran the tests. ``status`` is of
+    a turn, ``task_status`` of the task, where the commit says one; ``files`` are those that a turn changed, ``unsaved``
+    those of them that differed from HEAD before it, each with what it was.
     """
 
     item: Commit | None
     name: str
     attempt: int
     passed: bool | None
+    ran: bool
     status: str | None
     task_status: str | None
     files: tuple[str, ...]
@@ -113,6 +114,7 @@ def steps(workspace: Workspace, session: Session | None, task: str) -> list[Step
                 name=name if isinstance(name, str) else "",
                 attempt=attempt if isinstance(attempt, int) and not isinstance(attempt, bool) else 1,
                 passed=passed if isinstance(passed, bool) and item.facts.kind == "event" else None,
+                ran="code" in step,
                 status=item.facts.status,
                 task_status=item.facts.task_status,
                 files=tuple(str(path) for path in files) if isinstance(files, list) else (),
