@@ -523,6 +523,28 @@ def test_a_task_that_others_come_before(planned: Repo) -> None:
     assert "T1.2 depends on T1.1, which is not completed" in line
 
 
+@pytest.mark.parametrize("option", ["--again", "--force"])
+@pytest.mark.parametrize("more", [[], ["--all"]])
+def test_an_option_that_is_for_one_task(planned: Repo, option: str, more: list[str]) -> None:
+    line = unchanged(planned, "implement", "calc", option, *more, code=2)
+    assert line == f"error: {option} is for one task: name it with --task"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("implement", "calc", "--model", ""),
+        ("implement", "calc", "--model=", "--via", "claude"),
+        ("run", "implement", "calc", "Go on", "--model", ""),
+        ("review", "calc", "-m", ""),
+        ("history", "calc", "--model", ""),
+        ("escalate", ""),
+    ],
+)
+def test_a_model_without_a_name(planned: Repo, words: tuple[str, ...]) -> None:
+    assert unchanged(planned, *words, code=2).startswith("error: the model's name is empty; use ")
+
+
 def test_a_feature_without_a_plan(repo: Repo, model: StandIn) -> None:
     repo.ai("start", "calc")
     assert "calc has no plan yet" in unchanged(repo, "implement", "calc")

@@ -53,6 +53,15 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _model(text: str) -> str:
+    """A model's name, whose own meaning is for the verb to say; an empty one is none."""
+    if not text:
+        from gitsess.catalog import resolve_model
+
+        resolve_model(text)
+    return text
+
+
 def _one_of(choices: Sequence[str]) -> Callable[[str], str]:
     """One of a few words; another gets the nearest as a suggestion."""
 
@@ -111,8 +120,10 @@ def _option(opt: Opt) -> click.Option:
     words = [*opt.flags, opt.name]
     if not opt.metavar:
         return click.Option(words, is_flag=True)
-    kind = _one_of(opt.choices) if opt.choices else _count if opt.kind == "count" else str
-    return click.Option(words, type=kind, multiple=opt.many, metavar=opt.metavar)
+    kind = _model if opt.completes == "model" else _count if opt.kind == "count" else str
+    return click.Option(
+        words, type=_one_of(opt.choices) if opt.choices else kind, multiple=opt.many, metavar=opt.metavar
+    )
 
 
 def run(argv: Sequence[str]) -> int:

@@ -19,8 +19,9 @@ from gitsess.workspace import Surroundings
 def implement(around: Surroundings, values: dict[str, Any]) -> int:
     if values["task"] is not None and values["all"]:
         raise UsageError("give either --task or --all")
-    if values["again"] and values["task"] is None:
-        raise UsageError("--again is for one task: name it with --task")
+    for option in ("again", "force"):
+        if values[option] and values["task"] is None:
+            raise UsageError(f"--{option} is for one task: name it with --task")
     if values["tdd"] and values["no_tests"]:
         raise UsageError("--tdd works test-first: leave --no-tests out")
     with at_work(around, values, streamed=True) as at, at.bench.alone():
