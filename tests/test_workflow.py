@@ -441,7 +441,7 @@ def implementing(repo: Repo, *words: str, until: str) -> Iterator[subprocess.Pop
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+            process.communicate()
 
 
 def test_one_works_in_a_worktree_at_a_time(planned: Repo, script: Script, tmp_path: Path) -> None:
@@ -457,6 +457,18 @@ def test_one_works_in_a_worktree_at_a_time(planned: Repo, script: Script, tmp_pa
         script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
         planned.ai("implement", "calc", "--task", "T1.1", cwd=tmp_path / "other")
     planned.ai("implement", "calc", "--task", "T1.1")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_of_the_tests_is_said(planned: Repo, number: signal.Signals) -> None:
+    """Whoever asks for it, it ends as it does while a model is asked."""
+    planned.git("config", "ai-session.testCommand", "touch testing; sleep 600")
+    with implementing(planned, until="testing") as process:
+        os.kill(process.pid, number)
+        _, err = process.communicate(timeout=60)
+    lines = err.decode().splitlines()
+    assert lines[-1] == "interrupted; what was done until then is kept: run again to go on"
+    assert process.returncode == 130
 
 
 def test_stopped_between_the_steps_it_goes_on_where_it_stood(planned: Repo, script: Script, model: StandIn) -> None:

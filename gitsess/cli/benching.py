@@ -72,6 +72,10 @@ def at_work(
             if values["feature"] is None and not values["quiet"]:
                 note(f"feature: {feature}")
             yield At(workspace, feature, bench, teller)
+        except KeyboardInterrupt:
+            teller.end()
+            note("interrupted; what was done until then is kept: run again to go on")
+            raise
         finally:
             teller.end()
 
