@@ -16,6 +16,7 @@ from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
 
 from gitsess import exchanges, turns
+from gitsess.budgets import Limit
 from gitsess.catalog import CACHE_LIFETIME_1H_S, CACHE_LIFETIME_5M_S, context_window, max_output_tokens
 from gitsess.commit import Commit
 from gitsess.errors import BudgetExceeded, NotFound, ProviderError, UsageError
@@ -29,7 +30,7 @@ from gitsess.providers import Provider, Reply, Request, anthropic_api
 from gitsess.providers.caching import Place, estimate_tokens, lay_out, lifetime
 from gitsess.providers.tools import Tool, Worked, Worker, with_others
 from gitsess.resume import Context, context_of, documents_of, joined, tools_of
-from gitsess.text import well_formed
+from gitsess.text import short_usd, well_formed
 from gitsess.turns import Turn
 from gitsess.workspace import Recorded, Workspace
 
@@ -60,7 +61,7 @@ class Wish:
     system: str | None = None
     files: tuple[tuple[str, Path], ...] = ()
     sessions: tuple[SessionName, ...] = ()
-    budget_usd: Decimal | None = None
+    limit: Limit | None = None
     task: str | None = None
     tools: tuple[Tool, ...] = ()
 
@@ -299,7 +300,7 @@ class Conversation:
         asked = ({"role": "user", "content": list(_text_blocks(_SUMMARISE))},)
         request = self._request(wish, context, asked)
         input_tokens = estimate_tokens([*request.system, *request.messages])
-        request = self._within_budget(request, wish.budget_usd, input_tokens)
+        request = self._within_budget(request, wish.limit, input_tokens)
         provider.prepare()
         started = self._workspace.around.now()
         reply = provider.ask(request, lambda _: None)
@@ -323,9 +324,9 @@ class Conversation:
         self._found = self._load()
         return Answered(reply=reply, recorded=recorded)
 
-    def _within_budget(self, request: Request, budget_usd: Decimal | None, input_tokens: int) -> Request:
+    def _within_budget(self, request: Request, limit: Limit | None, input_tokens: int) -> Request:
         """``request`` with its answer no longer than the budget pays for; raises BudgetExceeded."""
-        if budget_usd is None:
+        if limit is None:
             return request
         now = self._workspace.around.now()
         # The dearest case: nothing is in the cache, and all of it is written there.
@@ -340,24 +341,28 @@ class Conversation:
         with_one_more, _ = self._workspace.price(request.model, asked.replace(output_tokens=1000), now)
         if prompt_usd is None or with_one_more is None:
             raise BudgetExceeded(
-                f"the price of {shown(request.model)} is not known, so no budget can be kept: leave --budget out"
+                f"the price of {shown(request.model)} is not known, so the budget of {limit.name} cannot be kept: leave"
+                " that out, or choose another model"
             )
-        left = budget_usd - self.spent_usd - prompt_usd
+        left = limit.left_usd - self.spent_usd
         each = (with_one_more - prompt_usd) / 1000
-        affordable = int((left / each).to_integral_value(ROUND_FLOOR)) if each else request.max_tokens
-        if affordable < min(SMALLEST_ANSWER_TOKENS, request.max_tokens):
+        affordable = int(((left - prompt_usd) / each).to_integral_value(ROUND_FLOOR)) if each else request.max_tokens
+        shortest = min(SMALLEST_ANSWER_TOKENS, request.max_tokens)
+        if affordable < shortest:
+            spent = f", of which {short_usd(limit.spent_usd + self.spent_usd)} are spent" if limit.spent_usd else ""
             raise BudgetExceeded(
-                f"the request would pass the budget of ${budget_usd}: its {input_tokens:,} tokens of input alone"
-                f" come to ${prompt_usd:.4f}; raise --budget or leave files out; nothing was sent"
+                f"the request would pass the budget of {limit.name}{spent}: it may cost up to"
+                f" {short_usd(prompt_usd + each * shortest)} ({input_tokens:,} tokens of input, none of them cached,"
+                f" and a short answer); nothing was sent: {limit.advice}"
             )
         return replace(request, max_tokens=min(request.max_tokens, affordable))
 
     def budgeted(self, prepared: Prepared, provider: Provider) -> Prepared:
         """``prepared`` held to its budget by the service's own count of its tokens."""
-        if prepared.wish.budget_usd is None:
+        if prepared.wish.limit is None:
             return prepared
         counted = provider.count_tokens(prepared.request)
-        request = self._within_budget(prepared.request, prepared.wish.budget_usd, counted)
+        request = self._within_budget(prepared.request, prepared.wish.limit, counted)
         return replace(prepared, request=request, input_tokens=counted)
 
     def ask(

@@ -19,6 +19,8 @@ from gitsess.workspace import Workspace
 
 WARN_AT = Decimal("0.8")
 """The part of a budget from which on it is warned."""
+_GOES_ON = "--over-budget goes on all the same"
+_RAISE = "raise --budget or leave files out"
 
 
 class Standing(Value):
@@ -35,11 +37,24 @@ class Standing(Value):
         return max(self.limit_usd - self.spent_usd, Decimal(0))
 
     @property
+    def name(self) -> str:
+        """``$20.00 for 2026-03-01``."""
+        return f"{short_usd(self.limit_usd)} for {f'the feature {self.of}' if self.span == 'feature' else self.of}"
+
+    @property
     def text(self) -> str:
         """``$16.40 of the $20.00 for 2026-03-01 are spent``."""
-        of = f"the feature {self.of}" if self.span == "feature" else self.of
         unknown = f", without {plural(self.unpriced_turns, 'turn')} of no known price" if self.unpriced_turns else ""
-        return f"{short_usd(self.spent_usd)} of the {short_usd(self.limit_usd)} for {of} are spent{unknown}"
+        return f"{short_usd(self.spent_usd)} of the {self.name} are spent{unknown}"
+
+
+class Limit(Value):
+    """What bounds the next request: the budget of which least is left. ``advice`` says what goes on past it."""
+
+    name: str
+    spent_usd: Decimal
+    left_usd: Decimal
+    advice: str
 
 
 def standings(workspace: Workspace, feature: str) -> list[Standing]:
@@ -73,6 +88,7 @@ class Purse:
     def __init__(self, workspace: Workspace, feature: str, *, budget_usd: Decimal | None, over: bool = False) -> None:
         self._budget_usd = budget_usd
         self._over = over
+        self._told: set[str] = set()
         self._standings = standings(workspace, feature) if workspace.settings.enabled else []
         self.spent_usd = Decimal(0)
         """What the command has spent so far."""
@@ -81,11 +97,23 @@ class Purse:
         self.spent_usd = plus(self.spent_usd, cost_usd or Decimal(0))
 
     @property
+    def limit(self) -> Limit | None:
+        """What there is the least left of; None where there is no limit."""
+        limits = [
+            Limit(name=one.name, spent_usd=plus(one.spent_usd, self.spent_usd), left_usd=one.left_usd, advice=_GOES_ON)
+            for one in ([] if self._over else self._standings)
+        ]
+        if self._budget_usd is not None:
+            own, spent = self._budget_usd, self.spent_usd
+            limits.insert(0, Limit(name=short_usd(own), spent_usd=spent, left_usd=own, advice=_RAISE))
+        least = min(limits, key=lambda one: one.left_usd, default=None)
+        return None if least is None else least.replace(left_usd=least.left_usd - self.spent_usd)
+
+    @property
     def left_usd(self) -> Decimal | None:
         """What may still be spent; None where there is no limit."""
-        limits = [] if self._budget_usd is None else [self._budget_usd]
-        limits += [] if self._over else [standing.left_usd for standing in self._standings]
-        return min(limits) - self.spent_usd if limits else None
+        limit = self.limit
+        return None if limit is None else limit.left_usd
 
     def allows(self, cost_usd: Decimal = Decimal(0)) -> bool:
         """Whether something is left once ``cost_usd`` more is spent."""
@@ -96,15 +124,22 @@ class Purse:
         """Raises BudgetExceeded where nothing is left."""
         for standing in self._standings:
             if not self._over and standing.left_usd <= self.spent_usd:
-                raise BudgetExceeded(f"{self._now(standing).text}: --over-budget goes on all the same")
+                raise BudgetExceeded(f"{self._now(standing).text}: {_GOES_ON}")
         if self._budget_usd is not None and self.spent_usd >= self._budget_usd:
             raise BudgetExceeded(f"the budget of ${self._budget_usd} for this command is spent: raise --budget")
 
     def warnings(self) -> Iterator[str]:
-        """A line for every budget of which most is spent, or all of it."""
-        for standing in map(self._now, self._standings):
-            if standing.spent_usd >= standing.limit_usd * WARN_AT:
-                yield standing.text
+        """A line for every budget of which most is spent, or all of it, once."""
+        told = {
+            one.span: one.text for one in map(self._now, self._standings) if one.spent_usd >= one.limit_usd * WARN_AT
+        }
+        own, spent = self._budget_usd, self.spent_usd
+        if own is not None and spent and spent >= own * WARN_AT:
+            told["command"] = f"{short_usd(spent)} of the {short_usd(own)} for this command are spent"
+        for span, text in told.items():
+            if span not in self._told:
+                self._told.add(span)
+                yield text
 
     def _now(self, standing: Standing) -> Standing:
         return standing.replace(spent_usd=plus(standing.spent_usd, self.spent_usd))

@@ -19,6 +19,7 @@ import pytest
 
 from gitsess.commit import Commit
 from gitsess.providers.standin import Answer, Fault, StandIn, ToolUse
+from gitsess.text import short_usd
 from tests.conftest import PROGRAM, Ran, Repo
 from tests.test_run import signals_by_default
 
@@ -821,6 +822,26 @@ def test_budgets_warn_and_stop(planned: Repo, script: Script) -> None:
     planned.ai("run", "ask", "other", "More")
     planned.git("config", "ai-session.budget", "1/week")
     assert "10/feature, 20/day or 100/month" in unchanged(planned, "run", "plan", "calc", "More", code=2)
+
+
+def test_a_budget_that_is_nearly_spent_by_the_command_itself(planned: Repo, script: Script) -> None:
+    """Once most of it is spent there is a warning, in the middle of the command and once; what stops says what is
+    spent, what the next request may cost, and what goes on."""
+    planned.git("config", "ai-session.budget", "0.16/feature")
+    script.says(write("test_add.py", TEST_ADD), "word " * 10_000)
+    ran = planned.ai("implement", "calc", "--task", "T1.1", code=1)
+    (warning,) = [line for line in ran.err.splitlines() if line.startswith("warning:")]
+    spent = short_usd(Decimal(str(planned.ai("stats", "--json").json["cost_usd"])))
+    assert warning == f"warning: {spent} of the $0.16 for the feature calc are spent"
+    error = ran.err.splitlines()[-1]
+    assert (
+        f"would pass the budget of $0.16 for the feature calc, of which {spent} are spent: it may cost up to $" in error
+    )
+    assert "tokens of input, none of them cached, and a short answer); nothing was sent" in error
+    assert error.endswith(": --over-budget goes on all the same")
+    script.says(write("calc.py", ADD), "Green.")
+    planned.ai("implement", "calc", "--task", "T1.1", "--over-budget")
+    assert statuses(planned)["T1.1"] == "completed"
 
 
 def test_a_session_is_escalated(planned: Repo, script: Script) -> None:

@@ -50,7 +50,7 @@ def run(around: Surroundings, values: dict[str, Any]) -> int:
         system=system_of(values["system"]),
         files=tuple((title_of(name), Path(name)) for name in values["file"]),
         sessions=tuple(session_name(name) for name in values["with"]),
-        budget_usd=None if dry else purse_of(workspace, values).left_usd,
+        limit=None if dry else purse_of(workspace, values).limit,
         task=values["task"],
     )
     conversation = Conversation(workspace, session)
@@ -233,11 +233,7 @@ def _finish(
     say_recorded(workspace, recorded, look, say)
     if reply.stop_reason == "max_tokens":
         limit = prepared.request.max_tokens
-        by = (
-            "the budget"
-            if limit < prepared.wish.max_tokens and prepared.wish.budget_usd is not None
-            else "--max-tokens"
-        )
+        by = "the budget" if limit < prepared.wish.max_tokens and prepared.wish.limit is not None else "--max-tokens"
         warn(f"the answer was cut at {limit:,} tokens ({by}): raise it, or run again with the prompt 'Go on'")
     elif reply.stop_reason == "refusal":
         warn("the model declined to answer")

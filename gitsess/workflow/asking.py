@@ -162,7 +162,7 @@ class Asker:
             system=question.system,
             files=question.files,
             sessions=question.sessions,
-            budget_usd=self.purse.left_usd,
+            limit=self.purse.limit,
             task=question.task,
             tools=question.tools,
         )
@@ -211,8 +211,11 @@ class Asker:
         )
 
     def _why_stopped(self, replies: Sequence[Reply]) -> str:
-        if self.purse.left_usd is not None:
-            return "the budget is spent in the middle of the work; what was done is kept, and a higher one goes on"
+        limit = self.purse.limit
+        if limit is not None:
+            return (
+                f"the budget of {limit.name} is spent in the middle of the work; what was done is kept: {limit.advice}"
+            )
         return f"the model did not come to an end in {len(replies)} requests; what was done is kept: run again to go on"
 
     def _agent(self, source: Source, question: Question, shape: Callable[[Turn], Turn]) -> Said:

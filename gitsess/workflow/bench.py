@@ -81,6 +81,8 @@ class Bench:
         """Asks, and says what was changed in the worktree meanwhile, by whatever means; ``shape`` is told so too."""
         before = self._settings()
         said, found = self._changed(question, shape)
+        for line in self.asker.purse.warnings():
+            self.warn(line)
         if touched := settings.changed(before, self._settings(), found.paths):
             self.warn(settings.warning(touched))
         return said, found
