@@ -148,7 +148,7 @@ def test_the_bars_fit_the_terminal(columns: int, repo: Repo) -> None:
     bars = [line for line in lines if re.search("[█░]", line)]
     assert len(bars) == (1 if columns == 40 else 4)
     assert max(map(width, bars)) <= columns
-    assert len([line for line in lines if re.match(r"  (PHASE|plan|implem\S*|claude|total) ", line)]) == 5
+    assert len([line for line in lines if re.match(r"  (PHASE|plan|imple\S*|claude|total) ", line)]) == 5
 
 
 def test_json_says_the_same(repo: Repo) -> None:

@@ -6,18 +6,34 @@ import errno
 import io
 import os
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
 
 
-class Output(io.FileIO):
+class Output(io.TextIOWrapper):
     """Standard output. Where it takes no more, for a full disk say, that is a broken pipe to who prints: all that stops
-    for a reader that has gone stops then. ``failure`` keeps the reason, None where there was none but such a reader."""
+    for a reader that has gone stops then. ``failure`` keeps the reason, None where there was none but such a reader.
+
+    The layers below know nothing of it: one of Python's between them could be interrupted when what it had to write
+    is written, and the layer above would write it again.
+    """
 
     failure: str | None = None
 
-    def write(self, data: Any, /) -> int:
+    def write(self, text: str, /) -> int:
+        with self.noticing():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with self.noticing():
+            super().flush()
+
+    @contextmanager
+    def noticing(self) -> Iterator[None]:
+        """Keeps what goes wrong meanwhile; for who writes to ``buffer``."""
         try:
-            return super().write(data)
+            yield
         except BrokenPipeError:
             raise
         except OSError as error:
@@ -26,18 +42,20 @@ class Output(io.FileIO):
 
 
 def prepare() -> Output:
-    """Opens what is closed, and has standard output written through an Output, which is returned."""
+    """Opens what is closed, and has standard output be an Output, which is returned."""
     _open()
     old = sys.stdout
     old.flush()
-    output = Output(old.fileno(), "w", closefd=False)
+    raw = io.FileIO(old.fileno(), "w", closefd=False)
     unbuffered = getattr(old, "write_through", False)
-    sys.stdout = io.TextIOWrapper(
-        output if unbuffered else io.BufferedWriter(output),
+    output = Output(
+        # Of a raw file nothing is asked but what a buffered one has.
+        cast(io.BufferedWriter, raw) if unbuffered else io.BufferedWriter(raw),
         encoding=old.encoding,
         line_buffering=getattr(old, "line_buffering", False),
         write_through=unbuffered,
     )
+    sys.stdout = output
     return output
 
 

@@ -8,12 +8,13 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
 from gitsess.cli.handling import note, opened, warn
 from gitsess.cli.output import print_json
+from gitsess.cli.streams import Output
 from gitsess.errors import StoreError, UsageError
 from gitsess.names import shown
 from gitsess.text import one_line, plural
@@ -60,8 +61,9 @@ def output_to(target: str | None) -> Iterator[IO[bytes]]:
     """Standard output, or a file that appears whole, 0600, or not at all."""
     if target is None or target == "-":
         sys.stdout.flush()
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
+        with sys.stdout.noticing() if isinstance(sys.stdout, Output) else nullcontext():
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
         return
     path = Path(target)
     try:
