@@ -593,7 +593,9 @@ def test_settings_that_changed_are_found(repo: Repo, bench: Bench) -> None:
     after = workbench_settings.look(bench.top)
     found = workbench_settings.changed(before, after, ["src/.codex/config.toml", "src/a.py"])
     assert found == [".claude/hooks/a.sh", ".claude/settings.json", ".mcp.json", "src/.codex/config.toml"]
-    assert "hooks/a.sh, .claude/settings.json, .mcp.json and 1 more file" in workbench_settings.warning(found)
+    assert "hooks/a.sh, .claude/settings.json, .mcp.json and 1 more file" in workbench_settings.warning(
+        found, "during the turn"
+    )
 
 
 def test_other_repositories_inside_are_off_limits(repo: Repo, bench: Bench, tmp_path: Path) -> None:

@@ -299,6 +299,51 @@ def test_after_the_tests_pass_the_code_is_tidied_up(planned: Repo, script: Scrip
     assert names == ["red", "red", "green", "green", "refactor", "refactor", None]
 
 
+def test_nothing_is_called_done_whose_tests_fail_by_now(planned: Repo, script: Script) -> None:
+    """Code that was tidied up and broken, and a file that was put back: the tests are run again before it is said."""
+    script.says(
+        write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.", write("calc.py", WRONG), "Tidy."
+    )
+    planned.ai("implement", "calc", "--task", "T1.1", "--tdd", "--attempts", "1", code=1)
+    script.says(write("calc.py", ADD), "Mended.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--commit")
+    assert "T1.1 is done: the tests pass, committed" in ran.err
+    assert planned.git("show", "HEAD:calc.py") == ADD.strip()
+
+    hook = planned.path / ".git/hooks/pre-commit"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    script.says(write("test_mul.py", TEST_MUL), "Red.", write("calc.py", BOTH), "Green.")
+    planned.ai("implement", "calc", "--task", "T1.2", "--commit", code=1)
+    planned.git("checkout", "-q", "calc.py")
+    hook.unlink()
+    script.says(write("calc.py", BOTH), "Again.")
+    planned.ai("implement", "calc", "--task", "T1.2", "--commit")
+    assert planned.git("show", "HEAD:calc.py") == BOTH.strip()
+
+
+def test_tests_that_a_person_mended_are_not_asked_for(planned: Repo, script: Script) -> None:
+    """They passed too early; now they fail as they should, and the next step is the code."""
+    script.says(write("test_add.py", "def test_add():\n    pass\n"), "Red.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--attempts", "1", code=1)
+    assert "with --no-tests where the code is there already" in ran.err
+    (planned.path / "test_add.py").write_text(TEST_ADD)
+    script.says(write("calc.py", ADD), "Green.")
+    planned.ai("implement", "calc", "--task", "T1.1")
+    assert statuses(planned)["T1.1"] == "completed"
+
+
+def test_settings_that_the_tests_wrote_are_named_and_not_committed(planned: Repo, script: Script) -> None:
+    """What a model may not write it might have its tests write."""
+    writing = "import os\nos.makedirs('.claude', exist_ok=True)\nopen('.claude/settings.json', 'w').write('{}')\n"
+    test = writing + TEST_ADD
+    tests = Answer(text="", tool_uses=(ToolUse(name="run_tests", input={}),))
+    script.says(write("test_add.py", test), "Red.", write("calc.py", ADD), tests, "Green.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--commit")
+    assert "warning: changed by the tests: .claude/settings.json" in ran.err
+    assert planned.git("show", "--name-only", "--format=").split() == ["calc.py", "test_add.py"]
+
+
 def test_without_tests_first(planned: Repo, script: Script) -> None:
     """--no-tests skips the first step; what tests there are must pass all the same."""
     (planned.path / "test_add.py").write_text(TEST_ADD)
@@ -348,8 +393,10 @@ def test_settings_that_a_turn_changed_are_named(planned: Repo, script: Script, q
     run = Answer(text="", tool_uses=(ToolUse(name="run_tests", input={}),))
     script.says(write("test_add.py", TEST_ADD), "Red.", run, write("calc.py", ADD), "Green.")
     ran = planned.ai("implement", "calc", "--task", "T1.1", *quiet)
-    (line,) = [line for line in ran.err.splitlines() if line.startswith("warning:")]
-    assert "changed during the turn: .claude/settings.json" in line
+    lines = [line for line in ran.err.splitlines() if line.startswith("warning:")]
+    told = [line.removeprefix("warning: changed ").partition(": .claude/settings.json,")[0] for line in lines]
+    # Before the first turn, behind the first, in the second and behind that.
+    assert told == ["by the tests", "by the tests", "during the turn", "by the tests"]
 
 
 # What is a person's own
@@ -414,7 +461,7 @@ def test_a_hook_that_refuses_a_task(planned: Repo, script: Script) -> None:
     assert ran.err.splitlines()[-1] == "error: git does not commit: no way; second"
     hook.unlink()
     ran = planned.ai("implement", "calc", "--task", "T1.1", "--commit", "--json")
-    assert ran.err.splitlines()[-1].startswith("T1.1 is done: the tests passed before, committed as ")
+    assert ran.err.splitlines()[-1].startswith("T1.1 is done: the tests pass, committed as ")
     assert ran.json["tasks"][0]["tests_passed"] is True
 
 

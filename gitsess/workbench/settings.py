@@ -49,10 +49,10 @@ def changed(before: Mapping[str, str], after: Mapping[str, str], paths: Sequence
     return sorted(differing | {path for path in paths if is_settings(tuple(path.split("/")))})
 
 
-def warning(paths: Sequence[str]) -> str:
-    """A line that names them."""
+def warning(paths: Sequence[str], when: str) -> str:
+    """A line that names them; ``when`` they were changed: during the turn."""
     says = "says" if len(paths) == 1 else "say"
-    text = f"changed during the turn: {named(paths)}, which {says} what models are asked or agents run"
+    text = f"changed {when}: {named(paths)}, which {says} what models are asked or agents run"
     return f"{text}: look before you go on"
 
 

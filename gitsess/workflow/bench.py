@@ -84,7 +84,7 @@ class Bench:
         for line in self.asker.purse.warnings():
             self.warn(line)
         if touched := settings.changed(before, self._settings(), found.paths):
-            self.warn(settings.warning(touched))
+            self.warn(settings.warning(touched, "during the turn"))
         return said, found
 
     @contextmanager
@@ -146,7 +146,14 @@ class Bench:
         return testing.find_integration(self.top, self.workspace.config, self.workspace.around.environment)
 
     def test(self, command: TestCommand) -> TestRun:
-        """Runs the tests; raises TestsCannotRun or TestsTimedOut."""
+        """Runs the tests, which a model may have written; raises TestsCannotRun or TestsTimedOut."""
+        before = self._settings()
+        run = self._run(command)
+        if touched := settings.changed(before, self._settings(), ()):
+            self.warn(settings.warning(touched, "by the tests"))
+        return run
+
+    def _run(self, command: TestCommand) -> TestRun:
         workspace = self.workspace
         return testing.run(
             command,
@@ -157,7 +164,7 @@ class Bench:
         )
 
     def _tested(self, command: TestCommand) -> ToolResult:
-        run = self.test(command)
+        run = self._run(command)
         ended = "they passed" if run.passed else f"they failed (exit code {run.code})"
         return ToolResult(text=f"{one_line(command.shown)}: {ended}\n\n{run.output}")
 

@@ -23,7 +23,7 @@ from gitsess.plan import Plan, Task
 from gitsess.text import one_line, well_formed
 from gitsess.turns import Turn
 from gitsess.values import Value
-from gitsess.workbench import changes
+from gitsess.workbench import changes, settings
 from gitsess.workbench.changes import Changes
 from gitsess.workbench.paths import named
 from gitsess.workbench.testing import TestCommand, TestRun
@@ -83,11 +83,12 @@ class Witness(Protocol):
 
 
 def next_of(steps: Sequence[Step], way: Way) -> Next | None:
-    """Where a task stands: the next thing to be done, or None where its steps are done."""
+    """Where a task stands: the next thing to be done, or None where its steps are done. Tests that failed once need not
+    fail again; that they pass counts as long as nothing later says otherwise."""
     names = [*([RED] if way.tests_first else []), GREEN, *([REFACTOR] if way.refactor else [])]
     for name in names:
         mine = [step for step in steps if step.name == name]
-        if any(step.passed is not None and step.passed == (name != RED) for step in mine):
+        if any(step.passed is False for step in mine) if name == RED else mine and mine[-1].passed:
             continue
         if not mine:
             return Next(name=name, attempt=1, ask=True)
@@ -171,12 +172,24 @@ class Worker:
             run = self._tested(task, following, self._way.command)
 
     def _taken_up(self, task: Task) -> TestRun | None:
-        """Before anything is asked for a task whose tests have failed: whether they still do. They may have been made
-        to pass by hand meanwhile, or by whoever it was handed on to, and then the step is done."""
+        """Before anything is asked for a task, or it is said to be done: how the tests that came out wrong, or were the
+        last, come out now. By hand, or by whoever it was handed on to, they may have been mended, or broken."""
         steps, command = self._steps(task), self._way.command
         following = next_of(steps, self._way)
-        if command is None or following is None or not following.ask or following.name == RED:
+        if command is None:
             return None
+        if following is None:
+            attempt = max((step.attempt for step in steps if step.name == GREEN), default=1)
+            return self._tested(task, Next(name=GREEN, attempt=attempt, ask=False), command)
+        if not following.ask:
+            return None
+        if following.name == RED:
+            known = following.failed
+            return (
+                None
+                if known is None
+                else self._tested(task, following.replace(attempt=known.attempt), command, tried=False)
+            )
         # Tests that never failed say nothing by passing, and a step after green begins with such.
         if following.failed is None and (following.name != GREEN or all(step.passed is not False for step in steps)):
             return None
@@ -363,6 +376,12 @@ class Worker:
         Raises StoreError where some of that was there before the task.
         """
         files, before = tasks.files_of(self._steps(task))
+        left = sorted(path for path in files if settings.is_settings(tuple(path.split("/"))))
+        if left:
+            self._bench.warn(
+                f"not committed with {task.id}: {named(left)}, by which models or agents are told what to do"
+            )
+        files = {path for path in files if path not in left}
         if not files:
             return None
         unsaved = self._bench.unsaved() if before else {}
@@ -396,9 +415,10 @@ def why(outcome: Outcome) -> GitsessError:
         ended = "no test was found"
     else:
         ended = "the new tests pass before any code is written"
+    there = ", with --no-tests where the code is there already" if outcome.step == RED else ""
     return GitsessError(
-        f"{outcome.task.id} is not done: {ended}; what was tried is kept: run again to go on, 'git ai-session escalate"
-        " opus' asks a stronger model"
+        f"{outcome.task.id} is not done: {ended}; what was tried is kept: run again to go on{there}, 'git ai-session"
+        " escalate opus' asks a stronger model"
     )
 
 
