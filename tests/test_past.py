@@ -475,3 +475,47 @@ def test_in_whatever_order_turns_and_commits_came(kinds: list[str], tmp_path_fac
     repo.ai("import", "--from", "claude", env={"HOME": str(home)})
     assert bearers(repo, *(ref.removeprefix("refs/ai-sessions/") for ref in repo.refs())) == expected
     repo.fsck()
+
+
+def test_what_was_amended_after_other_commits_came(old: Repo, home: Path) -> None:
+    """It bears the turns before it was first made, and the commit between those that led to that."""
+    at = NOON
+    transcript(home, ALPHA, old.path, [Asked("first", at), Asked("second", at + hours(2))])
+    made(old, at + hours(1))
+    moved(old, at + hours(1.5), "switch", "-qc", "x", "HEAD~1")
+    between = made(old, at + hours(3))
+    moved(old, at + hours(4), "switch", "-q", "main")
+    amended = made(old, at + hours(5), "--amend")
+    old.ai("import", "--from", "claude")
+    assert bearers(old, "claude-main", "claude-x") == {"first": amended, "second": between}
+
+
+def test_commits_for_which_git_runs_no_hook_bear_nothing(old: Repo, home: Path) -> None:
+    """A merge that git makes by itself, and what is committed while a rebase has stopped."""
+    moved(old, NOON, "switch", "-qc", "f")
+    made(old, NOON)
+    moved(old, NOON, "switch", "-q", "main")
+    transcript(home, ALPHA, old.path, [Asked("one", NOON + hours(1)), Asked("two", NOON + hours(5))])
+    made(old, NOON + hours(0.5))
+    moved(old, NOON + hours(2), "merge", "-q", "--no-edit", "f")
+    after = made(old, NOON + hours(4))
+    made(old, NOON + hours(4.5))
+    with_editor = ("-c", "sequence.editor=sed -i s/^pick/edit/", "rebase", "-q", "-i", "HEAD~1")
+    moved(old, NOON + hours(6), *with_editor)
+    made(old, NOON + hours(7))
+    moved(old, NOON + hours(8), "rebase", "--continue")
+    last = made(old, NOON + hours(9))
+    old.ai("import", "--from", "claude")
+    assert bearers(old, "claude-main") == {"one": after, "two": last}
+
+
+def test_what_waited_for_a_commit_is_linked_by_the_next_import(old: Repo, home: Path) -> None:
+    """Also where no hook told of it."""
+    asked = [Asked("one", NOON), Asked("two", NOON + hours(2))]
+    transcript(home, ALPHA, old.path, asked[:1])
+    old.ai("import", "--from", "claude")
+    first = made(old, NOON + hours(1))
+    second = made(old, NOON + hours(3))
+    transcript(home, ALPHA, old.path, asked)
+    old.ai("import", "--from", "claude")
+    assert bearers(old, "claude-main") == {"one": first, "two": second}

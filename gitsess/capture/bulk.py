@@ -134,25 +134,30 @@ class Bulk:
         return landed
 
     def _events(self, kept: Sequence[_Kept], standing: Standing | None) -> tuple[list[_Kept], set[str]]:
-        """The events of the commits that came next after these turns, and the worktrees in which none came yet."""
-        known = set() if standing is None else {item.facts.turn_id for item in standing.session.commits}
+        """The events of the commits that came next after these turns, and after those that are there and had none yet;
+        and the worktrees in which none came yet."""
+        before = () if standing is None else standing.session.commits
+        known = {item.facts.turn_id for item in before}
+        since = {item.facts.worktree: item.authored_at for item in before if item.facts.event == "commit"}
+        turns = [(item.facts.worktree, item.committed_at) for item in before if item.facts.kind != "event"]
+        turns = [(worktree, ended) for worktree, ended in turns if worktree not in since or ended > since[worktree]]
+        turns += [(item.draft.facts.worktree, item.draft.committed_at) for item in kept]
         coming: dict[tuple[str, Oid], datetime] = {}
         pending = set()
-        for item in kept:
-            worktree = item.draft.facts.worktree
-            if worktree is None:
+        for worktree, ended in turns:
+            if worktree is None or worktree not in self._moves:
                 continue
-            following = self._moves[worktree].next_commit(item.draft.committed_at)
+            following = self._moves[worktree].next_commit(ended)
             if following is None:
                 pending.add(worktree)
             else:
                 coming[worktree, following[1]] = following[0]
-        events = [
+        found = [
             self._written(self._moves[worktree].event_of(commit, at, worktree, self.workspace))
             for (worktree, commit), at in coming.items()
             if links.event_id(commit) not in known
         ]
-        return events, pending
+        return found, pending
 
     def close(self) -> None:
         """Lets go of what was written; nothing of it is seen unless it was finished."""

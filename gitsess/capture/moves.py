@@ -34,6 +34,7 @@ _OID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _SWITCHED = re.compile(r"checkout: moving from (\S+) to ")
 _RENAMED = re.compile(r"Branch: renamed refs/heads/(\S+) to ")
 _REBASED = re.compile(r"rebase (?:\S+ )?\((?:finish|abort)\): returning to refs/heads/(\S+)")
+_REBASE_ENDS = re.compile(r"rebase (?:\S+ )?\((?:finish|abort)\)")
 _REBASING = re.compile(r"rebase (?:\S+ )?\(start\): ")
 
 
@@ -177,18 +178,30 @@ class Moves:
 
     def next_commit(self, moment: datetime) -> tuple[datetime, Oid] | None:
         """The first commit after a time, and when it was made: where no file tells that exactly, in the last moment of
-        its second. Of commits that were amended since, only what took their place counts."""
+        its second. Of one that was amended since it is what took its place, made when it was amended last; but where
+        others were made between, made when it was first, for they have turns of their own."""
         place = bisect_left(self._committed, moment, key=lambda one: one[0])
         return self._committed[place] if place < len(self._committed) else None
 
     @cached_property
     def _committed(self) -> list[tuple[datetime, Oid]]:
+        made: list[tuple[datetime, Oid]] = []
+        rebasing = False
+        for oid, at, message in reversed(self._all):
+            if message.startswith(("rebase", "checkout: ")):
+                rebasing = message.startswith("rebase") and not _REBASE_ENDS.match(message)
+            # As for the hook: git runs none for a merge that it makes by itself, and none is told of while it rebases.
+            if _is_commit(message) and not rebasing and not message.startswith("merge "):
+                exactly = self._made(oid, at)
+                moment = datetime.fromtimestamp(at + _LAST_OF_SECOND if exactly is None else exactly, UTC)
+                made.append((moment, self._amended.get(oid, oid)))
         found: dict[Oid, datetime] = {}
-        for oid, at, message in self._all:
-            if _is_commit(message) and self._amended.get(oid, oid) == oid:
-                made = self._made(oid, at)
-                found[oid] = datetime.fromtimestamp(at + _LAST_OF_SECOND if made is None else made, UTC)
-        return sorted((at, oid) for oid, at in found.items())
+        last: Oid | None = None
+        for moment, oid in made:
+            if oid == last or oid not in found:
+                found[oid] = moment
+            last = oid
+        return sorted((moment, oid) for oid, moment in found.items())
 
     def event_of(self, commit: Oid, at: datetime, worktree: str, workspace: Workspace) -> Draft:
         """The event of a commit of which no hook told."""
