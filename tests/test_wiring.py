@@ -603,6 +603,28 @@ def test_comments_in_geminis_settings_are_kept(newline: str, repo: Repo) -> None
     assert repo.ai("init", "--agent", "gemini", code=1).err.endswith("nothing was changed\n")
 
 
+def test_a_comment_before_ours_ends_with_its_line(repo: Repo) -> None:
+    """Whatever stands behind it; and a file that refuses keeps no other from being taken back."""
+    path = repo.path / ".gemini/settings.json"
+    path.parent.mkdir()
+    before = '{\n  "model": "x", // mine\n  "hooks": {} }\n'
+    path.write_text(before)
+    repo.ai("init", "--agent", "gemini", "--agent", "claude")
+    repo.ai("init", "--undo")
+    assert path.read_text() == before
+    repo.ai("init", "--agent", "gemini", "--agent", "claude")
+    path.write_text(path.read_text().replace('"x"', '"y"'))
+    repo.ai("init", "--undo")
+    assert "gitsess" not in path.read_text()
+    assert '"model": "y"' in path.read_text()
+    repo.ai("init", "--agent", "gemini", "--agent", "claude")
+    path.write_text(path.read_text() + "]")
+    repo.ai("init", "--undo", code=None)
+    assert not (repo.path / ".claude").exists()
+    ran = repo.ai("init", "--undo", "--agent", "claude", code=2)
+    assert ran.err == "error: --undo takes back all that init did here: leave --agent out\n"
+
+
 def test_committed_settings_are_not_laid_out_anew(repo: Repo) -> None:
     """Of a file that a team has committed, the diff has our hooks, and the comma before them."""
     put(repo.path / SHARED, '{\n  "allow": ["a", "b",  "c"],\n  "n": 1.50,\n  "o": {}\n}\n')

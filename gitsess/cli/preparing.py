@@ -29,6 +29,8 @@ _NOTHING_IN_USE = (
 def init(around: Surroundings, values: dict[str, Any]) -> int:
     if sum((values["shared"], values["user"])) > 1:
         raise UsageError("give either --shared or --user")
+    if values["undo"] and values["agent"]:
+        raise UsageError("--undo takes back all that init did here: leave --agent out")
     workspace = opened(around)
     ours = shipped()
     found = setup.place(workspace)
@@ -162,11 +164,22 @@ def _agreed(name: str) -> bool:
 
 def _unwired(workspace: Workspace, values: dict[str, Any]) -> list[wiring.Change]:
     """Takes the hooks out of all settings that they were put into from this repository, also in its other worktrees;
-    with --user, out of one's own. What came with the repository stays: without the script it does nothing."""
-    spots = wiring.spots(_around(workspace))
-    changes = [wiring.unwire(spot) for spot in spots if (values["user"] if spot.scope == "user" else spot.recorded)]
+    with --user, out of one's own. What came with the repository stays: without the script it does nothing.
+
+    Raises StoreError where a file refuses, once all others are done.
+    """
+    changes: list[wiring.Change] = []
+    failed: list[StoreError] = []
+    for spot in wiring.spots(_around(workspace)):
+        if values["user"] if spot.scope == "user" else spot.recorded:
+            try:
+                changes.append(wiring.unwire(spot))
+            except StoreError as error:
+                failed.append(error)
     wiring.exclude_nothing(workspace.git)
     wiring.remove_script(workspace.repository.state_dir)
+    if failed:
+        raise failed[0]
     return [change for change in changes if change.action != "absent"]
 
 

@@ -319,7 +319,6 @@ def unwire(spot: Spot) -> Change:
         # Nothing of ours was ever put there.
         return absent
     record = files.record_of(keep, real)
-    stripped = form.stripped(found)
     action = "absent"
     try:
         if old is not None and record is not None and record["after"] == files.digest(old):
@@ -329,7 +328,7 @@ def unwire(spot: Spot) -> Change:
             else:
                 files.write(real, before)
             action = "restored"
-        elif stripped is not None:
+        elif (stripped := form.stripped(found)) is not None:
             if agent == "opencode":
                 files.remove(real, 0 if record is None else record["made"])
             else:

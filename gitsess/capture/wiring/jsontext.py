@@ -174,13 +174,23 @@ def cut(text: str, blank: str, items: Items, gone: set[int]) -> list[Edit]:
     edits = []
     for number in sorted(gone):
         item = items.items[number]
-        edits.append(Edit(_before(text, item.start), item.end, ""))
+        last = next(one for one in range(number, len(items.items)) if one + 1 not in gone)
+        edits.append(Edit(_from(text, blank, item, items.items[last].end), item.end, ""))
         # One that is kept before it takes no comma behind itself any more, else the next item takes none before it.
         beside = number - 1 if number > first else number
         if beside + 1 < len(items.items):
             comma = blank.index(",", items.items[beside].end)
             edits.append(Edit(comma, comma + 1, ""))
     return edits
+
+
+def _from(text: str, blank: str, item: Item, end: int) -> int:
+    """Where the spaces before an item begin, as far as they may go: a comment before them ends with its line, and must
+    not go on with what stands at ``end``, behind the items that go."""
+    begin = _before(text, item.start)
+    if blank[begin - 1] in _SPACE and not re.compile(r"[ \t]*\r?\n").match(text, end):
+        return text.find("\n", begin, item.start) + 1 or begin
+    return begin
 
 
 def has_comments(text: str, items: Items) -> bool:
