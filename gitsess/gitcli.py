@@ -392,7 +392,8 @@ class Git:
 
     def handover(self, *args: str) -> int:
         """git with this process's own terminal: its pager, its colours, its exit code."""
-        return subprocess.run(self.command(*args), env=self.environment, check=False).returncode
+        code = subprocess.run(self.command(*args), env=self.environment, check=False).returncode
+        return code if code >= 0 else 128 - code
 
 
 # So few names at a time that they fit in any pipe: git takes them all while its answers are still unread.

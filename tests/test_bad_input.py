@@ -441,7 +441,11 @@ def to_nobody(repo: Repo, words: Sequence[str], stdin: bytes | None = None) -> t
 
 
 @pytest.mark.parametrize(
-    "words", [["list"], ["list", "--json"], ["stats", "--by", "day"], ["show", "plan-x", "--full"], ["-h"]]
+    "words",
+    [
+        *(["list"], ["list", "--json"], ["stats", "--by", "day"], ["show", "plan-x", "--full"], ["-h"]),
+        *(["log", "plan-x", "-p"], ["export"], ["export", "--format", "bundle"]),
+    ],
 )
 def test_a_reader_that_has_gone_gets_no_complaint(repo: Repo, words: list[str]) -> None:
     """As in ``list | head -1``: not a word on standard error, and no bug."""

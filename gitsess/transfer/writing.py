@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import base64
+import signal
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import IO
@@ -101,10 +102,12 @@ def write_jsonl(git: Git, sessions: Iterator[tuple[Reader, Scanned]], out: IO[by
 
 
 def write_bundle(git: Git, tips: dict[SessionName, Oid], out: IO[bytes]) -> None:
-    """A bundle of the sessions' refs, which plain git can fetch from."""
+    """A bundle of the sessions' refs, which plain git can fetch from. Raises BrokenPipeError where nobody reads it."""
     refs = "".join(f"{ref_of(name)}\n" for name in sorted(tips)).encode()
     out.flush()
     done = git.run("bundle", "create", "--quiet", "-", "--stdin", stdin=refs, stdout=out)
+    if done.code == -signal.SIGPIPE:
+        raise BrokenPipeError
     if done.code:
         raise StoreError(f"the bundle cannot be made: {done.complaint}")
 
