@@ -66,6 +66,16 @@ def make_private(folder: str | Path) -> None:
             os.mkdir(folder, 0o700)
 
 
+def append_private(path: str | Path, data: bytes) -> None:
+    """Adds to the end of ``path``, made 0600 where it is not there, in one write: of several at once none is lost."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    handle = os.open(path, flags, 0o600)
+    try:
+        os.write(handle, data)
+    finally:
+        os.close(handle)
+
+
 def write_private(path: str | Path, data: bytes) -> None:
     """Writes ``path``, 0600, whole or not at all: a synced temporary file, then a rename, then the folder synced."""
     above, name = os.path.split(path)

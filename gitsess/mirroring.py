@@ -16,7 +16,7 @@ from gitsess import metadata
 from gitsess.errors import GitsessError, Locked, StoreError
 from gitsess.gitcli import Repository
 from gitsess.history import History, Strand
-from gitsess.locks import flock
+from gitsess.locks import append_private, flock
 from gitsess.mirror import Copy, Mirror
 from gitsess.model import Oid, SessionName
 from gitsess.names import is_valid
@@ -157,13 +157,8 @@ class Mirroring:
     def _leave(self, names: Iterable[SessionName]) -> None:
         text = "".join(f"{name}\n" for name in names)
         if text:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
             with suppress(OSError):
-                handle = os.open(self._list, flags, 0o600)
-                try:
-                    os.write(handle, text.encode())
-                finally:
-                    os.close(handle)
+                append_private(self._list, text.encode())
 
     def left(self) -> set[SessionName]:
         """The sessions whose copies were left for the next command that ends."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from gitsess.errors import Locked, StoreError
 from gitsess.gitcli import Repository
-from gitsess.locks import flock, make_private, write_private
+from gitsess.locks import append_private, flock, make_private, write_private
 from gitsess.model import SessionName
 from gitsess.names import is_valid
 from gitsess.values import Value
@@ -87,12 +87,7 @@ class Worktree:
         with suppress(OSError), self._locked():
             if _size(self._pending) > COMPACT_BYTES:
                 write_private(self._pending, _lines(self.pending()[0]))
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-            handle = os.open(self._pending, flags, 0o600)
-            try:
-                os.write(handle, f"{session}\n".encode())
-            finally:
-                os.close(handle)
+            append_private(self._pending, f"{session}\n".encode())
 
     def pending(self) -> tuple[list[SessionName], Version]:
         """The sessions marked, each once, and the version to hand to ``clear``."""

@@ -23,7 +23,7 @@ from gitsess.capture.place import Places
 from gitsess.commit import Metrics
 from gitsess.draft import Draft
 from gitsess.errors import FormatError
-from gitsess.model import Oid, SessionName
+from gitsess.model import Oid, SessionName, TurnId
 from gitsess.store.pack import Packs
 from gitsess.transfer.building import Builder, Standing
 from gitsess.turns import Turn
@@ -136,15 +136,19 @@ class Bulk:
     def _events(self, kept: Sequence[_Kept], standing: Standing | None) -> tuple[list[_Kept], set[str]]:
         """The events of the commits that came next after these turns, and after those that are there and had none yet;
         and the worktrees in which none came yet."""
-        before = () if standing is None else standing.session.commits
-        known = {item.facts.turn_id for item in before}
-        since = {item.facts.worktree: item.authored_at for item in before if item.facts.event == "commit"}
-        turns = [(item.facts.worktree, item.committed_at) for item in before if item.facts.kind != "event"]
-        turns = [(worktree, ended) for worktree, ended in turns if worktree not in since or ended > since[worktree]]
-        turns += [(item.draft.facts.worktree, item.draft.committed_at) for item in kept]
+        ends = [(item.draft.facts.worktree, item.draft.committed_at) for item in kept]
+        known: set[TurnId | None] = set()
+        if standing is not None:
+            there = standing.session.commits
+            known = {item.facts.turn_id for item in there}
+            since = {item.facts.worktree: item.authored_at for item in there if item.facts.event == "commit"}
+            for item in standing.session.counted():
+                worktree = item.facts.worktree
+                if worktree not in since or item.committed_at > since[worktree]:
+                    ends.append((worktree, item.committed_at))
         coming: dict[tuple[str, Oid], datetime] = {}
         pending = set()
-        for worktree, ended in turns:
+        for worktree, ended in ends:
             if worktree is None or worktree not in self._moves:
                 continue
             following = self._moves[worktree].next_commit(ended)

@@ -12,7 +12,7 @@ import re
 from contextlib import suppress
 
 from gitsess.errors import StoreError
-from gitsess.locks import make_private
+from gitsess.locks import append_private, make_private
 from gitsess.model import TurnId
 
 _FILE = "declined"
@@ -21,16 +21,12 @@ _TURN_ID = re.compile(r"^[0-9a-f]{32}$", re.MULTILINE)
 
 def decline(state_dir: str, turn_id: TurnId) -> None:
     """Remembers a turn; raises StoreError."""
+    path = os.path.join(state_dir, _FILE)
     try:
         make_private(state_dir)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        handle = os.open(os.path.join(state_dir, _FILE), flags, 0o600)
-        try:
-            os.write(handle, f"{turn_id}\n".encode())
-        finally:
-            os.close(handle)
+        append_private(path, f"{turn_id}\n".encode())
     except OSError as error:
-        raise StoreError(f"{os.path.join(state_dir, _FILE)} cannot be written: {error.strerror}") from None
+        raise StoreError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def declined(state_dir: str) -> set[str]:
