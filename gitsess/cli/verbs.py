@@ -796,8 +796,8 @@ VERBS = (
         opts=(
             Opt(
                 ("--from",),
-                "claude, codex, gemini or all: the history that these agents keep on disk. session-dir: FILE is a"
-                " folder with a folder for each session, as the shell tool keeps them; default: $SESSION_DIR, else"
+                "claude, codex, gemini, opencode or all: the history that these agents keep on disk. session-dir: FILE"
+                " is a folder with a folder for each session, as the shell tool keeps them; default: $SESSION_DIR, else"
                 " ~/.ai-sessions.",
                 "SOURCE",
                 choices=("claude", "codex", "gemini", "opencode", "all", "session-dir"),

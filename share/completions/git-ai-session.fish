@@ -323,7 +323,7 @@ complete -c git-ai-session -n '__git_ai_session_verb export' -s h -l help -d 'Sh
 complete -c git-ai-session -n '__git_ai_session_at export + -o --output --format' -a '(__git_ai_session_names)' -d 'session'
 
 complete -c git-ai-session -n __git_ai_session_needs_verb -a import -d 'Bring sessions in: exported ones, agents\' history, the shell tool\'s'
-complete -c git-ai-session -n '__git_ai_session_verb import' -l from -x -a 'claude codex gemini opencode all session-dir' -d 'claude, codex, gemini or all: the history that these agents keep on disk'
+complete -c git-ai-session -n '__git_ai_session_verb import' -l from -x -a 'claude codex gemini opencode all session-dir' -d 'claude, codex, gemini, opencode or all: the history that these agents keep on disk'
 complete -c git-ai-session -n '__git_ai_session_verb import' -l since -x -d 'Of agents: only turns that ended at or after this; as for stats'
 complete -c git-ai-session -n '__git_ai_session_verb import' -l project -r -F -d 'Of agents: only turns of the repository of this folder'
 complete -c git-ai-session -n '__git_ai_session_verb import' -s n -l dry-run -d 'Check everything and say what would be done; change nothing'
