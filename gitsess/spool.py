@@ -70,14 +70,15 @@ class Made(Value):
 
 
 class Event(Value):
-    """What an agent told its hook: ``at`` when, ``enabled`` whether turns are to be captured, ``body`` its words;
-    ``home`` is the folder that Codex was told to keep its own in."""
+    """What an agent told its hook: ``at`` when at the latest, ``not_before`` at the earliest; ``enabled`` whether turns
+    are to be captured, ``body`` its words; ``home`` is the folder that Codex was told to keep its own in."""
 
     path: Path
     agent: str
     enabled: bool
     session: SessionName | None
     home: str | None
+    not_before: datetime
     at: datetime
     body: JSONObject
 
@@ -174,6 +175,7 @@ class Spool:
             enabled=found.get("use") != "false",
             session=SessionName(session) if is_valid(session) else None,
             home=found.get("home") or None,
+            not_before=at - _TICK,
             at=at,
             body=body,
         )

@@ -474,6 +474,27 @@ def test_the_branch_is_the_one_that_git_had(captures: Captures) -> None:
     assert branches == ["topic/a", None]
 
 
+def test_a_prompt_on_the_heels_of_an_answer_is_not_taken_to_be_answered(captures: Captures) -> None:
+    """It begins within milliseconds of the event that ended the turn before, and its branch is the one it ends on."""
+    talk = captures.talk()
+    talk.prompt("One")
+    talk.answer("Yes.")
+    captures.hook(talk.body("Stop", "Yes."))
+    (event,) = captures.spool.iterdir()
+    ended = event.stat().st_mtime_ns // 1_000_000
+    os.utime(event, ns=(ended * 1_000_000, ended * 1_000_000))
+    talk.at = datetime.fromtimestamp(ended / 1000, UTC) + timedelta(milliseconds=4) - timedelta(seconds=1)
+    talk.prompt("Two, and switch")
+    captures.drain()
+    talk.at += timedelta(minutes=1)
+    moved(captures.repo, talk.at, "switch", "-qc", "mine")
+    talk.answer("It is so.")
+    captures.hook(talk.body("Stop", "It is so."))
+    captures.drain()
+    assert captures.prompts("claude-main") == ["One"]
+    assert captures.prompts("claude-mine") == ["Two, and switch"]
+
+
 def test_what_was_said_before_anything_was_installed(captures: Captures) -> None:
     """It comes in with the conversation: what is older than git's record leads to no commit, the rest to the commit
     that came after it then, and only what came since the last one to the next."""

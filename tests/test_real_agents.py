@@ -141,6 +141,8 @@ def test_the_real_claude_code_while_branches_are_switched(repo: Repo, tmp_path: 
             assert running.stdout is not None
             for prompt in ("One", "Two", "Three #switch", "Four"):
                 if prompt == "Two":
+                    # As after every answer that a person reads: git's record of HEAD goes by the second.
+                    time.sleep(1.1)
                     repo.git("switch", "-qc", "theirs")
                 said = {"type": "user", "message": {"role": "user", "content": prompt}}
                 running.stdin.write(json.dumps(said) + "\n")

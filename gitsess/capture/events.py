@@ -254,8 +254,9 @@ class _Conversation:
                 position = captured.position
         self._ending = True
         for captured in self._ended(position, awaited) if closing else ():
-            # What began after the last of these events goes on.
-            if closing[-1].at >= captured.turn.started_at or self._naming(captured.turn, closing) is not None:
+            # What began after the last of these events goes on: its branch may still be switched. A queued prompt, or a
+            # program's, begins within milliseconds; so the earliest time counts that the event can be of.
+            if closing[-1].not_before > captured.turn.started_at or self._naming(captured.turn, closing) is not None:
                 yield self, captured, position
                 if self.why:
                     return
