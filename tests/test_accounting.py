@@ -173,6 +173,56 @@ def test_a_turn_that_went_on(agents: Agents) -> None:
     assert "grown" in kinds(agents.compare(code=1))[EDIT]
 
 
+def test_what_the_agent_has_not_counted_yet(agents: Agents) -> None:
+    """It writes down its sums as it ends: what it did since is no fault while it runs, nor after it was killed."""
+    agents.claude("todos")
+    agents.bring_in()
+    assert kinds(agents.compare())[EDIT] == set()
+    lines = agents.transcript().read_text().splitlines(keepends=True)
+    sums = [n for n, line in enumerate(lines) if '"type":"cost-state"' in line]
+    del lines[sums[-1]]
+    agents.transcript().write_text("".join(lines))
+    (item,) = agents.compare()[EDIT]["differences"]
+    assert (item["kind"], item["tokens"] < 0) == ("uncounted", True)
+    # The next process went on from the sums before the one that was killed.
+    del lines[sums[1]]
+    agents.transcript().write_text("".join(lines))
+    (more,) = agents.compare()[EDIT]["differences"]
+    assert more["tokens"] < item["tokens"]
+
+
+def test_sums_that_begin_anew(agents: Agents) -> None:
+    """In a restored transcript, and in one that an older version began, no sums are to go on from."""
+    agents.claude("todos")
+    agents.bring_in()
+    lines = [json.loads(line) for line in agents.transcript().read_text().splitlines()]
+    sums = [line for line in lines if line["type"] == "cost-state"]
+    before, last = sums[-2:]
+    for model, counted in last["modelUsage"].items():
+        counted.update({key: value - before["modelUsage"][model][key] for key, value in counted.items()})
+    for key in ("totalCostUSD", "totalDuration"):
+        last[key] -= before[key]
+    kept = [line for line in lines if line is last or line["type"] != "cost-state"]
+    agents.transcript().write_text("".join(json.dumps(line) + "\n" for line in kept))
+    one = agents.compare()[EDIT]
+    assert kinds({EDIT: one}) == {EDIT: {"uncounted"}}
+    assert one["recorded"]["tokens"] + one["differences"][0]["tokens"] == one["reported"]["tokens"]
+    ran = agents.repo.ai("doctor", "--accounting")
+    assert "not counted: it runs, was killed, or was restored since\n" in ran.out
+
+
+def test_a_turn_that_the_agent_is_at_work_on(agents: Agents) -> None:
+    """It is not recorded before it has ended, and no fault until then."""
+    agents.claude("todos")
+    lines = agents.transcript().read_text().splitlines(keepends=True)
+    last = next(n for n, line in enumerate(lines) if "toolu_loopback_task4" in line)
+    agents.transcript().write_text("".join(lines[: last + 1]))
+    agents.bring_in()
+    assert kinds(agents.compare())[EDIT] == {"working", "uncounted"}
+    os.utime(agents.transcript(), (0, 0))
+    assert kinds(agents.compare(code=1))[EDIT] == {"unrecorded", "uncounted"}
+
+
 def test_a_turn_that_the_transcript_has_no_longer(agents: Agents) -> None:
     """What the agent forgot is in the ledger all the same, and no fault."""
     agents.claude("fork")

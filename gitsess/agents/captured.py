@@ -81,7 +81,8 @@ class Transcript(Value):
 class Reported(Value):
     """What an agent itself counted of a conversation. ``tokens``: all of them, cached ones too; ``usage`` and
     ``costs_usd`` by model, where it tells models apart. ``subagents``: whether theirs are in it; ``inherited``:
-    whether those of the conversation are that it was forked from."""
+    whether those of the conversation are that it was forked from; ``times``: from when to when it counted, None where
+    nothing escapes it."""
 
     tokens: int
     cost_usd: Decimal | None = None
@@ -89,6 +90,11 @@ class Reported(Value):
     costs_usd: Mapping[str, Decimal] = MappingProxyType({})
     subagents: bool = True
     inherited: bool = False
+    times: tuple[tuple[datetime, datetime], ...] | None = None
+
+    def has(self, at: datetime | None) -> bool:
+        """Whether a request of that time can be among what was counted."""
+        return at is None or self.times is None or any(begin <= at <= end for begin, end in self.times)
 
 
 def turn_id_of(agent: str, conversation: str, prompt: str) -> TurnId:

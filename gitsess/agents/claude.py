@@ -79,6 +79,7 @@ _UNREAD = re.compile(
     rb'\{"type": ?"(?!(?:user|assistant|system|attachment|queue-operation|cost-state)")[a-z-]{1,40}"[,}]'
 )
 _MILLISECOND = timedelta(milliseconds=1)
+_MAX_MS = 10**11
 
 
 def read(path: Path, position: Position = START, *, closed: bool) -> Iterator[Captured]:
@@ -116,13 +117,26 @@ def transcripts(home: Path, environment: Mapping[str, str]) -> Iterator[Transcri
 
 def reported(path: Path) -> Reported | None:
     """What the agent counted for a conversation; None where it wrote nothing of it, as 2.1.197 does. A fork goes on
-    counting from its parent's."""
+    counting from its parent's.
+
+    It writes down its sums as it ends, with the time for which it ran in all. What it was asked while it still runs,
+    in a process that was killed, and before it had a ``cost-state`` to go on from, is in none of them.
+    """
     last: JSONObject = {}
+    latest: datetime | None = None
+    ran: float | None = 0
+    times: list[tuple[datetime, datetime]] = []
     reader = _Reader(path, START)
     for line in lines(path, 0, unread=_UNREAD):
         reader.take(line)
+        if (at := _moment(line.value.get("timestamp"))) is not None:
+            latest = at if latest is None else max(at, latest)
         if line.value.get("type") == "cost-state":
             last = line.value
+            before, ran = ran, None if ran is None else _milliseconds(last.get("totalDuration"))
+            if latest is not None and before is not None and ran is not None:
+                # Where it began anew, so did its clock.
+                times.append((latest - (ran - before if ran >= before else ran) * _MILLISECOND, latest))
     cost, models = _usd(last.get("totalCostUSD")), last.get("modelUsage")
     if cost is None:
         return None
@@ -139,7 +153,19 @@ def reported(path: Path) -> Reported | None:
             if (price := _usd(counted.get("costUSD"))) is not None:
                 costs[model] = price
     tokens = sum(one.total_tokens for one in usage.values())
-    return Reported(tokens=tokens, cost_usd=cost, usage=usage, costs_usd=costs, inherited=reader.forked)
+    return Reported(
+        tokens=tokens,
+        cost_usd=cost,
+        usage=usage,
+        costs_usd=costs,
+        inherited=reader.forked,
+        times=None if ran is None else tuple(times),
+    )
+
+
+def _milliseconds(value: JSON) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_MS
+    return value if known and isinstance(value, int | float) else None
 
 
 def _usd(value: JSON) -> Decimal | None:

@@ -14,11 +14,12 @@ from typing import TypeVar
 
 from gitsess import agents, turns
 from gitsess.agents import restoring
-from gitsess.agents.captured import Reported
+from gitsess.agents.captured import Reported, moment
 from gitsess.capture.declined import declined
+from gitsess.capture.past import AT_WORK
 from gitsess.conversations import Conversation, conversations
 from gitsess.errors import GitsessError, StoreError
-from gitsess.model import JSON, SessionName, TokenUsage
+from gitsess.model import JSON, JSONObject, SessionName, TokenUsage
 from gitsess.turns import Turn
 from gitsess.values import Value
 from gitsess.workspace import Workspace
@@ -33,6 +34,8 @@ NAMES = {
     "declined": "turns that USE_SESSIONS=false left out",
     "grown": "turns that went on after they were recorded",
     "gone": "turns that its transcript has no longer",
+    "working": "a turn that it may still be at work on",
+    "uncounted": "not counted: it runs, was killed, or was restored since",
     "unwritten": "requests in no transcript, such as compactions",
     "inherited": "goes on counting from the one it was forked from",
     "subagents": "subagents, which it leaves out",
@@ -152,35 +155,52 @@ def _compared(
     workspace: Workspace, conversation: Conversation, command: str, path: Path, reported: Reported
 ) -> Compared:
     recorded = {item.facts.turn_id: session.metrics(item) for session, item in conversation.items}
-    ledger, written, late, unwanted, grown, gone, below = (_Sum() for _ in range(7))
+    ledger, written, late, unwanted, working, grown, gone, below, uncounted = (_Sum() for _ in range(9))
     left_out = declined(workspace.repository.state_dir)
     for metrics in recorded.values():
         if metrics is not None:
             ledger.add((line.model, line.usage, line.cost_usd) for line in metrics.lines)
     missing = dict(recorded)
+    recent = workspace.around.now().timestamp() - _modified(path) < AT_WORK.total_seconds()
+    going_on: Sequence[tuple[str, TokenUsage, Decimal | None]] = ()
     for captured in agents.reader(command).read(path, closed=True):
         turn = captured.turn
+        late.add(going_on)
+        going_on = ()
         lines = _lines(workspace, turn)
-        written.add(lines)
+        counted: list[JSONObject] = []
+        missed: list[JSONObject] = []
+        for request in turn.requests:
+            (counted if reported.has(moment(request.get("started_at"))) else missed).append(request)
+        uncounted.add(_lines(workspace, turn, missed))
+        written.add(_lines(workspace, turn, counted) if missed else lines)
         if not reported.subagents:
-            below.add(_lines(workspace, turn, subagents=True))
+            below.add(_lines(workspace, turn, [request for request in turn.requests if "subagent" in request]))
         if turn.turn_id not in recorded:
-            (unwanted if turn.turn_id in left_out else late).add(lines)
+            if turn.turn_id in left_out:
+                unwanted.add(lines)
+            elif recent and turn.status != "ok":
+                going_on = lines
+            else:
+                late.add(lines)
             continue
         metrics = missing.pop(turn.turn_id, None)
         known = [] if metrics is None else [(line.model, line.usage, line.cost_usd) for line in metrics.lines]
         if sum(usage.total_tokens for _, usage, _ in lines) != sum(usage.total_tokens for _, usage, _ in known):
             grown.add(lines)
             grown.add((model, _less(usage), None if cost is None else -cost) for model, usage, cost in known)
+    working.add(going_on)
     for metrics in missing.values():
         if metrics is not None:
             gone.add((line.model, line.usage, line.cost_usd) for line in metrics.lines)
     found = [
         *_named("unrecorded", late),
         *_named("declined", unwanted),
+        *_named("working", working),
         *_named("grown", grown),
         *_named("gone", gone, sign=-1),
         *_named("subagents", below, sign=-1),
+        *_named("uncounted", uncounted, sign=-1),
         *_beyond(workspace, written, below, reported, conversation),
     ]
     return Compared(
@@ -197,14 +217,21 @@ def _compared(
     )
 
 
+def _modified(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except OSError:
+        return 0
+
+
 def _lines(
-    workspace: Workspace, turn: Turn, *, subagents: bool = False
+    workspace: Workspace, turn: Turn, requests: Sequence[JSONObject] | None = None
 ) -> Sequence[tuple[str, TokenUsage, Decimal | None]]:
-    """What a turn used by model; of its subagents alone, if asked."""
-    if subagents:
-        turn = replace(turn, requests=tuple(request for request in turn.requests if "subagent" in request))
-        if not turn.requests:
+    """What a turn used by model; only those of its requests, if they are given."""
+    if requests is not None:
+        if not requests:
             return []
+        turn = replace(turn, requests=tuple(requests))
     metrics = turns.metrics_of(turn, workspace.price)
     return [(line.model, line.usage, line.cost_usd) for line in metrics.lines]
 
