@@ -24,6 +24,7 @@ from tests.test_events import moved
 
 ALPHA, BETA = "11111111-1111-4111-8111-111111111111", "22222222-2222-4222-8222-222222222222"
 OPUS = "claude-opus-4-5"
+EDIT = Path(__file__).parent / "agents/claude/2.1.330/edit"
 
 
 class Asked:
@@ -139,6 +140,34 @@ def test_twice_is_once(repo: Repo, home: Path) -> None:
     transcript(home, ALPHA, repo.path, [*asked, Asked("three", NOON + hours(2))])
     assert repo.ai("import", "--from", "claude", "--json").json["sessions"][0]["outcome"] == "updated"
     assert found(repo, "claude-main") == ["one", "two", "three"]
+
+
+def test_turns_are_counted_as_everywhere(repo: Repo, home: Path) -> None:
+    """A compaction comes in with them, and is none: in no line of what an import says."""
+    folder = home / ".claude/projects/-p"
+    folder.mkdir(parents=True)
+    for path in EDIT.glob("*.jsonl"):
+        (folder / path.name).write_text(path.read_text().replace("/home/ann/project", str(repo.path)))
+    ran = repo.ai("import", "--from", "claude", "--dry-run")
+    assert ran.out.splitlines()[-1].split()[:2] == ["total", "4"]
+    assert ran.err == "4 turns would be imported into 1 repository\n"
+    ran = repo.ai("import", "--from", "claude", "--json")
+    assert (ran.json["turns"], ran.json["sessions"][0]["turns"]) == (4, 4)
+    (listed,) = repo.ai("list", "--json").json
+    assert listed["turns"] == 4
+    assert any(item.facts.kind == "compaction" for item in repo.session("claude-main").commits)
+    assert repo.ai("import", "--from", "claude").err == "nothing to import; 4 there already\n"
+
+
+def test_a_turn_that_an_agent_may_be_at_work_on_is_told_of(repo: Repo, home: Path) -> None:
+    """It comes in once it has ended, or after a day without a word; until then it is counted aloud."""
+    path = transcript(home, ALPHA, repo.path, [Asked("one", NOON), Asked("two", NOON + hours(1))])
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:-1]))
+    ran = repo.ai("import", "--from", "claude")
+    assert ran.err == "1 turn imported into 1 repository; 1 not yet, as an agent may still be at work\n"
+    assert repo.ai("import", "--from", "claude", "--json").json["unfinished_turns"] == 1
+    os.utime(path, (0, 0))
+    assert repo.ai("import", "--from", "claude").err == "1 turn imported into 1 repository; 1 there already\n"
 
 
 def test_conversations_side_by_side_stand_in_the_order_of_time(repo: Repo, home: Path) -> None:

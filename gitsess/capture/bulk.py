@@ -116,8 +116,9 @@ class Bulk:
                 parent = self._builder.commit(parent, item.draft, item.tree)
             assert parent is not None, "a session that something came into has a tip"
             commits = {Oid(oid) for item in (*kept, *events) for oid in item.draft.facts.commits}
+            count = sum(item.draft.facts.kind == "turn" for item in kept)
             landed.append(
-                Landed(session=name, turns=len(kept), commits=len(commits), created=standing is None, tip=parent.oid)
+                Landed(session=name, turns=count, commits=len(commits), created=standing is None, tip=parent.oid)
             )
             moves.append((names.ref_of(name), parent.oid, None if standing is None else standing.parent.oid))
             touched.update((oid, name) for oid in commits)

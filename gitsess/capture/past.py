@@ -53,14 +53,15 @@ class Bill:
 
 class Past:
     """What an import did, or would do: what landed by repository, the months' bills by (repository, month), turns
-    that were there already, those that ``USE_SESSIONS=false`` declined, and those of folders that are no repository
-    (now), by folder."""
+    that were there already, those that an agent may still be at work on, those that ``USE_SESSIONS=false`` declined,
+    and those of folders that are no repository (now), by folder. Compactions come in as well, and count as none."""
 
     def __init__(self) -> None:
         self.landed: list[tuple[str, Landed]] = []
         self.bills: dict[tuple[str, str], Bill] = {}
         self.turns = 0
         self.known = 0
+        self.unfinished = 0
         self.declined = 0
         self.homeless: Counter[str] = Counter()
         self.problems: list[str] = []
@@ -101,7 +102,7 @@ def take_in(
         with _Group(places, done, dry_run=dry_run) as taking:
             for reader, transcript in group:
                 try:
-                    for captured in _finished(reader, transcript, around.now()):
+                    for captured in _turns(reader, transcript, around.now()):
                         if since is None or captured.turn.ended_at >= since:
                             taking.take(reader.NAME, captured, only)
                 except GitsessError as error:
@@ -125,17 +126,17 @@ def _transcripts(
                 yield reader, transcript
 
 
-def _finished(reader: Reader, transcript: Transcript, now: datetime) -> Iterator[Captured]:
-    """The turns of a transcript, but a last one without an answer that an agent may still be at work on: half of it
-    would have the turn id of the whole."""
+def _turns(reader: Reader, transcript: Transcript, now: datetime) -> Iterator[Captured]:
+    """The turns of a transcript. A last one without an answer is not complete where an agent may still be at work on
+    it: half of it would have the turn id of the whole."""
     last: Captured | None = None
     for captured in reader.read(transcript.path, START, closed=True):
         if last is not None:
             yield last
         last = captured
     recent = now.timestamp() - transcript.modified < AT_WORK.total_seconds()
-    if last is not None and not (recent and last.turn.status != "ok"):
-        yield last
+    if last is not None:
+        yield last.replace(complete=False) if recent and last.turn.status != "ok" else last
 
 
 def _size(path: Path) -> int:
@@ -251,11 +252,15 @@ class _Group(ExitStack):
         if only is not None and place != only.repository.common_dir:
             return
         known = self._places.known(workspace)
+        counts = captured.turn.kind == "turn"
         if captured.turn.turn_id in known:
-            self._done.known += 1
+            self._done.known += counts
             return
         if captured.turn.turn_id in self._places.declined(workspace):
-            self._done.declined += 1
+            self._done.declined += counts
+            return
+        if not captured.complete:
+            self._done.unfinished += counts
             return
         known.add(captured.turn.turn_id)
         try:
@@ -263,7 +268,7 @@ class _Group(ExitStack):
         except FormatError as error:
             self._done.problems.append(f"a turn of {captured.turn.conversation} is left out: {error}")
             return
-        self._done.turns += 1
+        self._done.turns += counts
         if self._dry_run:
             return
         if place not in self._bulks:

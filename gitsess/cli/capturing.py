@@ -105,7 +105,8 @@ def _sum_up(done: Past, *, dry_run: bool) -> None:
     repositories = len({place for place, _ in done.bills})
     known = f"; {done.known:,} there already" if done.known else ""
     known += f"; {done.declined:,} left out, as USE_SESSIONS=false had it" if done.declined else ""
-    if done.turns:
+    known += f"; {done.unfinished:,} not yet, as an agent may still be at work" if done.unfinished else ""
+    if done.bills:
         places = "1 repository" if repositories == 1 else f"{repositories:,} repositories"
         note(f"{plural(done.turns, 'turn')} {would}imported into {places}{known}")
     else:
@@ -126,6 +127,7 @@ def _json(done: Past, *, dry_run: bool) -> dict[str, Any]:
         "turns": done.turns,
         "known_turns": done.known,
         "declined_turns": done.declined,
+        "unfinished_turns": done.unfinished,
         "sessions": [
             {
                 "session": item.session,
