@@ -191,6 +191,18 @@ def test_what_the_agent_has_not_counted_yet(agents: Agents) -> None:
     assert more["tokens"] < item["tokens"]
 
 
+def test_an_answer_that_was_stopped_is_written_behind_the_sums(agents: Agents) -> None:
+    """Claude Code (2.1.330) does so where it is told to end; it has counted it all the same."""
+    agents.claude("todos")
+    agents.bring_in()
+    lines = agents.transcript().read_text().splitlines(keepends=True)
+    last = max(n for n, line in enumerate(lines) if '"type":"assistant"' in line)
+    sums = max(n for n, line in enumerate(lines) if '"type":"cost-state"' in line)
+    moved = [*lines[:last], *lines[last + 1 : sums + 1], lines[last], *lines[sums + 1 :]]
+    agents.transcript().write_text("".join(line for line in moved if '"subtype":"stop_hook' not in line))
+    assert kinds(agents.compare())[EDIT] == set()
+
+
 def test_sums_that_begin_anew(agents: Agents) -> None:
     """In a restored transcript, and in one that an older version began, no sums are to go on from."""
     agents.claude("todos")

@@ -123,20 +123,24 @@ def reported(path: Path) -> Reported | None:
     in a process that was killed, and before it had a ``cost-state`` to go on from, is in none of them.
     """
     last: JSONObject = {}
-    latest: datetime | None = None
+    stamps: list[datetime] = []
     ran: float | None = 0
     times: list[tuple[datetime, datetime]] = []
     reader = _Reader(path, START)
     for line in lines(path, 0, unread=_UNREAD):
         reader.take(line)
         if (at := _moment(line.value.get("timestamp"))) is not None:
-            latest = at if latest is None else max(at, latest)
+            stamps.append(at)
         if line.value.get("type") == "cost-state":
             last = line.value
             before, ran = ran, None if ran is None else _milliseconds(last.get("totalDuration"))
-            if latest is not None and before is not None and ran is not None:
+            if stamps and before is not None and ran is not None:
                 # Where it began anew, so did its clock.
-                times.append((latest - (ran - before if ran >= before else ran) * _MILLISECOND, latest))
+                length = (ran - before if ran >= before else ran) * _MILLISECOND
+                begin = max(stamps) - length
+                # An answer that it was stopped in is written behind its sums.
+                times.append((begin, min(at for at in stamps if at >= begin) + length))
+                stamps.clear()
     cost, models = _usd(last.get("totalCostUSD")), last.get("modelUsage")
     if cost is None:
         return None
