@@ -15,7 +15,7 @@ import pytest
 from gitsess.agents import claude, opencode
 from gitsess.capture.declined import decline
 from tests.agents import make_opencode
-from tests.conftest import Repo
+from tests.conftest import Repo, another
 
 FIXTURES = Path(__file__).parent / "agents"
 EDIT = "5e5510aa-0000-4000-8000-000000000001"
@@ -156,6 +156,24 @@ def test_turns_that_are_missing(agents: Agents) -> None:
     (agents.repo.path / ".git/ai-sessions/declined").unlink()
     agents.bring_in()
     assert kinds(agents.compare())[EDIT] == set()
+
+
+def test_turns_of_another_repository(agents: Agents, tmp_path: Path) -> None:
+    """A conversation that was resumed elsewhere has turns there: here they are not missing. Nor are those of a folder
+    that is gone, for nothing can bring them in."""
+    agents.claude("todos")
+    other = another(tmp_path, "other")
+    lines = agents.transcript().read_text().splitlines(keepends=True)
+    last = next(n for n, line in enumerate(lines) if "Go on #more" in line and '"type":"user"' in line)
+    moved = [line.replace(str(agents.repo.path), str(other.path)) for line in lines[last:]]
+    agents.transcript().write_text("".join([*lines[:last], *moved]))
+    agents.bring_in()
+    assert kinds(agents.compare())[EDIT] == {"elsewhere"}
+    there = other.ai("doctor", "--accounting", "--json").json["conversations"]
+    assert [item["kind"] for item in there[0]["differences"]] == ["elsewhere"]
+    shutil.rmtree(other.path)
+    environment = {"GIT_CEILING_DIRECTORIES": str(tmp_path)}
+    assert "not in this repository\n" in agents.repo.ai("doctor", "--accounting", env=environment).out
 
 
 def test_a_turn_that_went_on(agents: Agents) -> None:

@@ -89,7 +89,7 @@ def take_in(
     must be one. Raises what its repository's writing raises; what was imported before stays.
     """
     done = Past()
-    places = _Places(around)
+    places = Folders(around)
     only = None if project is None else places.project(project)
     found = list(_transcripts(around, names, since))
     groups: dict[str, list[tuple[Reader, Transcript]]] = {}
@@ -153,7 +153,7 @@ def _existing(folder: str) -> str:
     return folder
 
 
-class _Places:
+class Folders:
     """The repositories of folders, as far as they were asked for."""
 
     def __init__(self, around: Surroundings) -> None:
@@ -235,7 +235,7 @@ class _Places:
 class _Group(ExitStack):
     """The repositories that turns go to meanwhile, each with what comes into it."""
 
-    def __init__(self, places: _Places, done: Past, *, dry_run: bool) -> None:
+    def __init__(self, places: Folders, done: Past, *, dry_run: bool) -> None:
         super().__init__()
         self._places = places
         self._done = done

@@ -16,7 +16,7 @@ from gitsess import agents, turns
 from gitsess.agents import restoring
 from gitsess.agents.captured import Reported, moment
 from gitsess.capture.declined import declined
-from gitsess.capture.past import AT_WORK
+from gitsess.capture.past import AT_WORK, Folders
 from gitsess.conversations import Conversation, conversations
 from gitsess.errors import GitsessError, StoreError
 from gitsess.model import JSON, JSONObject, SessionName, TokenUsage
@@ -31,6 +31,7 @@ SAME_USD = Decimal("0.0001")
 
 NAMES = {
     "unrecorded": "turns that are not recorded",
+    "elsewhere": "turns of folders that are not in this repository",
     "declined": "turns that USE_SESSIONS=false left out",
     "grown": "turns that went on after they were recorded",
     "gone": "turns that its transcript has no longer",
@@ -107,6 +108,7 @@ def compare(workspace: Workspace) -> Accounting:
         raise StoreError("there is no home folder: set HOME")
     compared: list[Compared] = []
     problems: list[str] = []
+    folders = Folders(around)
     elsewhere = silent = 0
     for conversation in conversations(workspace.history.find().sessions):
         command = agents.command_of(conversation.agent)
@@ -123,7 +125,7 @@ def compare(workspace: Workspace) -> Accounting:
             if reported is None:
                 silent += 1
             else:
-                compared.append(_compared(workspace, conversation, command, path, reported))
+                compared.append(_compared(workspace, folders, conversation, command, path, reported))
         except GitsessError as error:
             problems.append(str(error))
     return Accounting(compared=tuple(compared), elsewhere=elsewhere, silent=silent, problems=tuple(problems))
@@ -152,10 +154,10 @@ class _Sum:
 
 
 def _compared(
-    workspace: Workspace, conversation: Conversation, command: str, path: Path, reported: Reported
+    workspace: Workspace, folders: Folders, conversation: Conversation, command: str, path: Path, reported: Reported
 ) -> Compared:
     recorded = {item.facts.turn_id: session.metrics(item) for session, item in conversation.items}
-    ledger, written, late, unwanted, working, grown, gone, below, uncounted = (_Sum() for _ in range(9))
+    ledger, written, late, elsewhere, unwanted, working, grown, gone, below, uncounted = (_Sum() for _ in range(10))
     left_out = declined(workspace.repository.state_dir)
     for metrics in recorded.values():
         if metrics is not None:
@@ -179,6 +181,8 @@ def _compared(
         if turn.turn_id not in recorded:
             if turn.turn_id in left_out:
                 unwanted.add(lines)
+            elif not _is_here(workspace, folders.of(captured.cwd)):
+                elsewhere.add(lines)
             elif recent and turn.status != "ok":
                 going_on = lines
             else:
@@ -195,6 +199,7 @@ def _compared(
             gone.add((line.model, line.usage, line.cost_usd) for line in metrics.lines)
     found = [
         *_named("unrecorded", late),
+        *_named("elsewhere", elsewhere),
         *_named("declined", unwanted),
         *_named("working", working),
         *_named("grown", grown),
@@ -215,6 +220,10 @@ def _compared(
         reported_usd=reported.cost_usd,
         differences=tuple(found),
     )
+
+
+def _is_here(workspace: Workspace, found: Workspace | None) -> bool:
+    return found is not None and found.repository.common_dir == workspace.repository.common_dir
 
 
 def _modified(path: Path) -> float:
