@@ -147,6 +147,18 @@ def test_what_cannot_be_shown_is_one_clear_line(switched: Repo, options: list[st
     assert "\x1b" not in done.err
 
 
+def test_a_turn_that_names_no_model_says_nothing_of_models(repo: Repo) -> None:
+    """After a compaction, or where the service refused, the session's models are those of its other turns."""
+    asked = {"prompt": "p", "response": "r", "agent": "claude-code/2.1.330", "conversation": LONG}
+    repo.record("claude-x", asked)
+    assert "unknown" in repo.ai("list").out
+    repo.record("claude-x", {**asked, "model": "claude-opus-4-8"}, asked)
+    for words in (["list"], ["list", "--by", "conversation"], ["list", "--everywhere"]):
+        out = repo.ai(*words).out
+        assert "opus-4-8  " in out, out
+        assert "unknown" not in out
+
+
 def test_no_conversation_yet(repo: Repo) -> None:
     done = repo.ai("list", "--by", "conversation")
     assert done.out == ""

@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from gitsess import report
-from gitsess.catalog import short_model
 from gitsess.cli.handling import opened
-from gitsess.cli.looking import cost_text, pager_of, warn_all
+from gitsess.cli.looking import cost_text, first_text, models_text, pager_of, warn_all
 from gitsess.cli.output import Column, Style, paged, print_json, print_lines, style, table, terminal_width
 from gitsess.cli.showing import full_turn_json, sums_line, turn_table, turn_text
 from gitsess.commit import Commit
@@ -67,15 +66,14 @@ def _table(found: Sequence[Conversation], now: datetime, look: Style) -> Iterato
     rows = []
     for item in found:
         total.merge("", item.sums.plain())
-        models = [short_model(one_line(model)) for model in item.models]
         rows.append(
             [
                 one_line(item.id),
                 one_line(item.agent),
-                _first(item.sessions),
+                first_text(item.sessions),
                 str(item.sums.turns),
                 ago(item.last_used, now),
-                _first(models),
+                models_text(item.models),
                 short_count(item.sums.usage.total_tokens),
                 cost_text(item.sums),
             ]
@@ -84,10 +82,6 @@ def _table(found: Sequence[Conversation], now: datetime, look: Style) -> Iterato
     footer += [short_count(total.usage.total_tokens), cost_text(total)]
     shown = footer if len(found) > 1 else []
     return table(columns, rows, footer=shown, look=look, columns_available=terminal_width())
-
-
-def _first(names: Sequence[str]) -> str:
-    return "" if not names else names[0] if len(names) == 1 else f"{names[0]} +{len(names) - 1}"
 
 
 def show_conversation(around: Surroundings, values: dict[str, Any]) -> int:

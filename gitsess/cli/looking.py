@@ -75,6 +75,18 @@ def nothing(idle: bool) -> str:
     return "no sessions yet; 'git ai-session run plan FEATURE \"…\"' begins one, 'git ai-session demo' shows how"
 
 
+def models_text(models: Sequence[str]) -> str:
+    """The newest of a session's models, and how many more there are; a turn that names none says nothing of them."""
+    from gitsess.catalog import short_model
+
+    named = [model for model in models if model != "unknown"] or models
+    return first_text([short_model(one_line(model)) for model in named])
+
+
+def first_text(names: Sequence[str]) -> str:
+    return "" if not names else names[0] if len(names) == 1 else f"{names[0]} +{len(names) - 1}"
+
+
 def list_lines(
     rows: Sequence[Row], now: datetime, look: Style, places: Sequence[str] | None = None
 ) -> Iterator[tuple[str, Row | None]]:
@@ -88,18 +100,15 @@ def list_lines(
         Column("TOKENS", right=True),
         Column("COST", right=True),
     ]
-    from gitsess.catalog import short_model
-
     cells = []
     for number, row in enumerate(rows):
-        models = [short_model(one_line(model)) for model in row.models]
         cells.append(
             [
                 one_line(row.session.name),
                 *([] if places is None else [one_line(places[number])]),
                 "upgrade" if row.status == "newer" else str(row.sums.turns),
                 "" if row.last_used is None else ago(row.last_used, now),
-                "" if not models else models[0] if len(models) == 1 else f"{models[0]} +{len(models) - 1}",
+                models_text(row.models),
                 short_count(row.sums.usage.total_tokens),
                 cost_text(row.sums),
             ]
