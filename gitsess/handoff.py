@@ -66,7 +66,8 @@ def hand_off(history: History, sessions: Sequence[tuple[Session, Commit]], *, ti
     left_out = len(turns) - len(kept)
     parts = [head]
     if left_out:
-        parts += [goal, f"({plural(left_out, 'turn')} after it left out)\n" if left_out > 1 else ""]
+        # Of the first one the prompt is told.
+        parts += [goal, f"({plural(left_out - 1, 'turn')} after it left out)\n" if left_out > 1 else ""]
     text = "\n".join(part for part in (*parts, *kept) if part).rstrip("\n") + "\n"
     return Handoff(text=text, tokens=estimate_tokens(text), turns=len(kept), left_out=left_out)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -190,6 +191,8 @@ def test_a_handoff_keeps_to_its_limit(limit: int, repo: Repo) -> None:
     told = [n for n in range(8) if f"## Turn {n + 1}\n" in ran.out]
     assert told == list(range(8 - len(told), 8))
     assert len(told) == {500: 1, 1200: 1, 4000: 3, 100_000: 8}[limit]
+    between = re.findall(r"^\((\d) turns? after it left out\)$", ran.out, re.MULTILINE)
+    assert between == ([str(7 - len(told))] if len(told) < 7 else [])
     found = repo.ai("resume", "plan-x", "--as-prompt", "--max-tokens", str(limit), "--json").json
     assert (found["prompt"], found["turns"], found["turns_left_out"]) == (ran.out, len(told), 8 - len(told))
 
