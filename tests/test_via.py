@@ -315,11 +315,16 @@ def test_a_line_without_end(repo: Repo, stand_in: Any, monkeypatch: pytest.Monke
     assert repo.ai("run", "--via", "claude", "plan", "x", "Do it").out == "Whole.\n"
 
 
+@pytest.mark.parametrize("pauses_s", [(), (0.05,), (1.5,)])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_keeps_what_was_said(number: signal.Signals, repo: Repo, stand_in: Any, tmp_path: Path) -> None:
-    """^C ends the agent, and the turn is kept as interrupted."""
+def test_an_interruption_keeps_what_was_said(
+    number: signal.Signals, pauses_s: tuple[float, ...], repo: Repo, stand_in: Any, tmp_path: Path
+) -> None:
+    """^C ends the agent, and the turn is kept as interrupted: also where git, which the terminal told as well, hands
+    it on, and where a person who does not want to wait for the agent's end gives it again."""
     begun = tmp_path / "begun"
-    stand_in(f"{say(INIT, SAID)}\n: >{begun}\nexec sleep 100")
+    end = "trap '' INT TERM; sleep 100; sleep 100" if pauses_s else "exec sleep 100"
+    stand_in(f"{say(INIT, SAID)}\n: >{begun}\n{end}")
     process = subprocess.Popen(
         [*PROGRAM, "run", "--via", "claude", "plan", "x", "Do it"],
         cwd=repo.path,
@@ -336,6 +341,9 @@ def test_an_interruption_keeps_what_was_said(number: signal.Signals, repo: Repo,
         time.sleep(0.05)
     time.sleep(0.5)
     process.send_signal(number)
+    for pause_s in pauses_s:
+        time.sleep(pause_s)
+        process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, "Half.\n"), err
     (turn,) = (item for item in repo.session("plan-x").commits if item.facts.kind == "turn")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from gitsess import catalog
@@ -25,6 +28,8 @@ from gitsess.turns import metrics_of
 from gitsess.workspace import Recorded, Surroundings, Workspace
 
 MAX_PROMPT_BYTES = 64 * 1024 * 1024
+_SAME_S = 0.5
+"""Seconds within which two signals are taken for one."""
 
 
 def run(around: Surroundings, values: dict[str, Any]) -> int:
@@ -99,10 +104,25 @@ def end_gently() -> None:
 
     What is ignored from the start stays ignored: nohup means it.
     """
-    for name in ("SIGTERM", "SIGHUP"):
+    interrupt = _Interrupt()
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, interrupt)
+
+
+class _Interrupt:
+    """Raises KeyboardInterrupt once for signals on the heels of each other: a ^C reaches git and us, and git, which
+    waits for us, hands its own on."""
+
+    def __init__(self) -> None:
+        self._last_s = -math.inf
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now_s = time.monotonic()
+        again, self._last_s = now_s - self._last_s < _SAME_S, now_s
+        if not again:
+            raise KeyboardInterrupt
 
 
 def not_to_be_interrupted() -> None:

@@ -250,7 +250,12 @@ def ask(
             why = f"{program.title} took longer than {call.timeout_s:g} seconds and was stopped"
     except (KeyboardInterrupt, BrokenPipeError):
         interrupted = True
-    code = running.end(patient=why is None and not interrupted)
+    code = None
+    try:
+        code = running.end(patient=why is None and not interrupted)
+    except KeyboardInterrupt:
+        # It was ended at once; what it had done is to be kept all the same.
+        interrupted = not heard.ended
     said = "".join(heard.texts) if program.name == "gemini" else "\n\n".join(heard.texts)
     failure = why or heard.failure
     if failure is None and not interrupted and not (heard.ended and code in (0, None)):
