@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gitsess import commit, names
 from gitsess.commit import Commit, Metrics
-from gitsess.errors import FormatError, GitsessError, NewerFormat, NotFound, StoreError
+from gitsess.errors import FormatError, GitsessError, NewerFormat, NotFound
 from gitsess.gitcli import Git, Objects
 from gitsess.model import COMMIT_LIMIT, OBJECT_LIMIT, Oid, SessionName, TurnId
 from gitsess.tally import Entry, Outline, counted, entry_of, outline_of, read_entry, within
@@ -23,9 +23,6 @@ from gitsess.values import Value
 if TYPE_CHECKING:
     from gitsess.content import Content
 
-_FOLDERS = ("attachments", "native", "native/subagents")
-MAX_ENTRIES = 10_000
-"""Tree entries of one turn past which it is not read."""
 WAITS, FEW = 50, 30
 """Generations of fewer than FEW commits that are waited for, before git is asked for all that is left."""
 
@@ -310,6 +307,7 @@ class History:
         The messages of a captured turn are those that its agent's own entries stand for. Of a turn that went on after
         it was recorded they are all of it, unless not ``corrected``.
         """
+        from gitsess import trees
         from gitsess.agents import with_messages
         from gitsess.content import decode
 
@@ -318,7 +316,7 @@ class History:
             for turn in turns:
                 try:
                     source = self._renewed.get(turn.oid, turn) if corrected else turn
-                    content = decode(read_tree(objects, source.tree, self._git.repository.oid_length // 2))
+                    content = decode(trees.read(objects, source.tree, self._git.repository.oid_length // 2))
                     yield turn, with_messages(content, turn.facts.agent)
                 except GitsessError as error:
                     raise type(error)(f"turn {turn.oid[:12]}: {error}") from None
@@ -489,43 +487,3 @@ def _closest(name: str, tips: Iterable[str]) -> str:
 
     near = get_close_matches(name, list(tips), n=1)
     return f"; did you mean {near[0]}?" if near else "; 'git ai-session list' shows what there is"
-
-
-def read_tree(objects: Objects, tree: Oid, oid_bytes: int) -> dict[str, bytes]:
-    """The regular files of a turn's tree, by path, in the folders that a turn may have.
-
-    Entries of any other mode, and other folders, are ignored; StoreError for an object that is missing
-    or too large.
-    """
-    files: dict[str, bytes] = {}
-    folders = [("", tree)]
-    for folder, at in folders:
-        for mode, name, oid in _entries(objects, at, oid_bytes):
-            if mode == b"100644":
-                files[folder + name] = _object(objects, "blob", oid)
-            elif mode == b"40000" and folder + name in _FOLDERS:
-                folders.append((f"{folder}{name}/", oid))
-    return files
-
-
-def _entries(objects: Objects, tree: Oid, oid_bytes: int) -> Iterator[tuple[bytes, str, Oid]]:
-    data, at, count = _object(objects, "tree", tree), 0, 0
-    while at < len(data):
-        space, nul = data.find(b" ", at), data.find(b"\0", at)
-        if not at < space < nul or nul + 1 + oid_bytes > len(data):
-            raise FormatError(f"tree {tree} cannot be read")
-        count += 1
-        if count > MAX_ENTRIES:
-            raise FormatError(f"tree {tree} has more than {MAX_ENTRIES} entries")
-        name = data[space + 1 : nul].decode("utf-8", "replace")
-        yield data[at:space], name, Oid(data[nul + 1 : nul + 1 + oid_bytes].hex())
-        at = nul + 1 + oid_bytes
-
-
-def _object(objects: Objects, kind: str, oid: Oid) -> bytes:
-    found = objects.read(oid, limit=OBJECT_LIMIT)
-    if found is None or found[0] != kind:
-        raise StoreError(f"{kind} {oid} is missing; try 'git fsck'")
-    if found[1] is None:
-        raise StoreError(f"{kind} {oid} is larger than {OBJECT_LIMIT} bytes")
-    return found[1]

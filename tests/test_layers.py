@@ -22,7 +22,7 @@ LAYERS = {
         "errors values model names text money strictjson trailers commit content draft turns catalog pricing redact"
         " config metadata tally answers plan review verdict handed"
     ),
-    STATE: "gitcli locks spool worktree notes store append index mirror",
+    STATE: "gitcli trees locks spool worktree notes store append index mirror",
     SOURCE: "providers agents",
     USE: (
         "workspace history accounts resume asking exchanges estimates budgets templating report savings tour links"

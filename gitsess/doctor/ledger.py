@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from gitsess import commit, content, names
+from gitsess import commit, content, names, trees
 from gitsess.commit import Commit, Metrics
 from gitsess.doctor.findings import Finding
 from gitsess.errors import FormatError, GitsessError, NewerFormat
 from gitsess.gitcli import Objects
-from gitsess.history import Session, read_tree
+from gitsess.history import Session
 from gitsess.model import Oid, SessionName, TokenUsage, TurnId
 from gitsess.money import format_usd, plus
 from gitsess.store.pack import Names
@@ -180,7 +180,7 @@ def _files(workspace: Workspace, objects: Objects, session: Session) -> Iterator
         if item.facts.kind == "merge":
             continue
         try:
-            files = read_tree(objects, item.tree, workspace.repository.oid_length // 2)
+            files = trees.read(objects, item.tree, workspace.repository.oid_length // 2)
             if item.facts.kind in ("turn", "compaction"):
                 content.decode(files)
         except NewerFormat as error:
