@@ -51,7 +51,7 @@ ROOMS = {
     "click": "cli",
     "rich": "cli",
     "genai_prices": "pricing",
-    "yaml": "plan",
+    "yaml": "plan.nodes",
     # The index is our own; the other one is what an agent keeps its history in.
     "sqlite3": "index agents.opencode",
     "subprocess": "gitcli cli.output providers.processes store.deflating",

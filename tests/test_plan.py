@@ -11,20 +11,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitsess.plan import (
-    MAX_TASKS,
-    Phase,
-    Plan,
-    PlanError,
-    Task,
-    changed,
-    dump,
-    find_in,
-    missing,
-    order,
-    parse,
-    to_json,
-)
+from gitsess.plan import Phase, Plan, PlanError, Task, changed, missing, order
+from gitsess.plan.parsing import MAX_TASKS, find_in, parse
+from gitsess.plan.writing import dump, to_json
 
 LOGIN = """\
 feature: login

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from gitsess import plan
 from gitsess.model import JSON
 from gitsess.names import session_name
+from gitsess.plan import parsing
 from gitsess.text import width
 from gitsess.workflow import features, overview, plans, tasks
 from gitsess.workflow.overview import Overview
@@ -64,7 +64,7 @@ def login(repo: Repo, *, at: datetime = NOON) -> Workspace:
     """A feature with a plan of five tasks: one is done, one failed, one is at work."""
     workspace = repo.workspace(now=at)
     features.start(workspace, "login", "Log in with a passkey")
-    plans.put(workspace, "login", plan.parse(PLAN, feature="login"), text="A plan")
+    plans.put(workspace, "login", parsing.parse(PLAN, feature="login"), text="A plan")
     record(workspace, "plan-login", "Plan it", at=at, cost_usd="0.40", estimated="0.5", model="claude-opus-4-5")
     for task, status, error in (
         ("T1.1", "completed", ""),
@@ -185,7 +185,7 @@ def test_what_is_blocked(said: dict[str, str], tried: list[str], expected: list[
     """A task is blocked behind one that failed or is blocked, or where it was tried too early, and no longer once all
     that it depends on is done."""
     workspace = repo.workspace(now=NOON)
-    plans.put(workspace, "login", plan.parse(PLAN, feature="login"), text="A plan")
+    plans.put(workspace, "login", parsing.parse(PLAN, feature="login"), text="A plan")
     for task in tried:
         record(workspace, "implement-login", task=task)
     for task, status in said.items():
@@ -269,7 +269,7 @@ def test_a_feature_is_done_when_its_tasks_are_and_closed_when_its_sessions_are(r
     workspace = repo.workspace(now=NOON)
     features.start(workspace, "login")
     assert seen(workspace).line.state == "no plan"
-    plans.put(workspace, "login", plan.parse(PLAN, feature="login"), text="A plan")
+    plans.put(workspace, "login", parsing.parse(PLAN, feature="login"), text="A plan")
     assert seen(workspace).line.state == "planned"
     for task in ("T1.1", "T1.2", "T1.3", "T2.1"):
         tasks.put(workspace, "login", task, "completed", text="Done")

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitsess import plan, review, templating, verdict
+from gitsess import review, templating, verdict
 from gitsess.answers import find_json
 from gitsess.errors import UsageError
+from gitsess.plan import parsing
 from gitsess.templating import BUILT_IN, MAX_BYTES, REPOSITORY, USER, USES, VARIABLES, Templates, faults, uses
 from tests.conftest import PROGRAM, Repo
 
@@ -254,9 +255,9 @@ def test_a_built_in_template_reads_well_whatever_is_known(name: str) -> None:
 def test_the_forms_that_are_asked_for_are_those_that_are_read() -> None:
     """The example in each prompt is found and taken as an answer would be."""
     templates = Templates(None, None)
-    text = plan.find_in(templates.fill("plan", {"feature": "login"}))
+    text = parsing.find_in(templates.fill("plan", {"feature": "login"}))
     assert text is not None
-    made = plan.parse(text, feature="rate-limit")
+    made = parsing.parse(text, feature="rate-limit")
     assert [task.id for task in made.tasks] == ["T1.1", "T2.1"]
     assert made.tasks[1].depends_on == ("T1.1",)
     found = review.parse(find_json(templates.fill("review", {}), key=review.KEY))

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from gitsess import plan
 from gitsess.names import session_name
+from gitsess.plan import parsing
 from gitsess.text import width
 from gitsess.workflow import features, overview, plans, todos
 from gitsess.workflow.todos import Todo
@@ -298,5 +298,5 @@ def test_looking_loads_no_libgit2_and_writes_nothing(words: str, repo: Repo) -> 
     before = {path: path.stat().st_mtime_ns for path in repo.path.rglob("*")}
     assert not imports(repo, words) & (SLOW - {"click"})
     assert {path: path.stat().st_mtime_ns for path in repo.path.rglob("*")} == before
-    plans.put(workspace, "login", plan.parse(PLAN, feature="login"), text="A plan")
+    plans.put(workspace, "login", parsing.parse(PLAN, feature="login"), text="A plan")
     assert "yaml" in imports(repo, words)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from gitsess import plan, via
+from gitsess import via
 from gitsess.cli.benching import at_work, said_json, unanswered
 from gitsess.cli.output import print_json
 from gitsess.content import RESPONSE
 from gitsess.errors import NotFound, UsageError
 from gitsess.history import Session
 from gitsess.names import session_name, shown, split
+from gitsess.plan import writing
 from gitsess.turns import Turn
 from gitsess.workbench.changes import Changes
 from gitsess.workflow import features, plans, tasks
@@ -91,7 +92,7 @@ def _standing(bench: Bench, feature: str, found: tuple[Session, ...], task: str 
     data = next(bench.workspace.history.files(printed[-1:], RESPONSE), None)
     return {
         **values,
-        "plan": plan.dump(current.plan),
+        "plan": writing.dump(current.plan),
         "statuses": "\n".join(lines),
         "title": "" if about is None else about.title,
         "output": "" if data is None else data.decode("utf-8", "replace"),

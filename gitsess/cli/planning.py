@@ -8,14 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gitsess import plan
 from gitsess.cli.benching import at_work, files_of, said_json, sessions_of, unanswered
 from gitsess.cli.handling import note, opened
 from gitsess.cli.output import print_json, print_lines, style
 from gitsess.cli.running import prompt_of
 from gitsess.errors import FormatError, GitsessError, NotFound, UsageError
 from gitsess.names import join
-from gitsess.plan import Changed, Plan, PlanError
+from gitsess.plan import Changed, Plan, PlanError, writing
 from gitsess.text import clip, one_line
 from gitsess.workflow import features, planning, plans, tasks
 from gitsess.workspace import Surroundings, Workspace
@@ -218,7 +217,7 @@ def _lines(found: Plan, statuses: Mapping[str, str]) -> Iterator[str]:
 
 
 def _json(found: Plan, statuses: Mapping[str, str]) -> dict[str, Any]:
-    value = plan.to_json(found)
+    value = writing.to_json(found)
     for phase in value["phases"]:
         for task in phase["tasks"]:
             task["status"] = statuses.get(task["id"], tasks.PENDING)

@@ -19,7 +19,7 @@ from gitsess.content import RESPONSE
 from gitsess.errors import GitsessError, NotFound, StoreError, UsageError
 from gitsess.model import Oid
 from gitsess.names import join, shown
-from gitsess.plan import Plan, Task
+from gitsess.plan import Plan, Task, writing
 from gitsess.text import one_line, well_formed
 from gitsess.turns import Turn
 from gitsess.values import Value
@@ -264,7 +264,7 @@ class Worker:
             "tests": _listed(task.tests),
             "acceptance": _listed(task.acceptance),
             "files": _listed(task.files),
-            "plan": "" if told else plan.dump(self._plan),
+            "plan": "" if told else writing.dump(self._plan),
             "command": "" if command is None else command.shown,
             "output": output,
             "step": following.name,

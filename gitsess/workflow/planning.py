@@ -15,7 +15,7 @@ from gitsess.history import Session
 from gitsess.locks import write_private
 from gitsess.model import SessionName
 from gitsess.names import join
-from gitsess.plan import Changed, Plan, PlanError
+from gitsess.plan import Changed, Plan, PlanError, parsing, writing
 from gitsess.text import clip, one_line, plural, short_count, well_formed
 from gitsess.turns import Turn
 from gitsess.values import Value
@@ -63,7 +63,7 @@ def make(
         "feature": feature,
         "description": features.description(workspace, found),
         "what": what,
-        "plan": "" if old is None else plan.dump(old.plan),
+        "plan": "" if old is None else writing.dump(old.plan),
         "statuses": _statuses(old.plan, found) if old is not None else "",
         "branch": workspace.branch() or "",
     }
@@ -95,7 +95,7 @@ def _asked(
         made = found[-1][0]
         # The prompt is the template's: the person's own words are kept beside it.
         turn = replace(turn, step={"name": "plan", "what": what.strip()})
-        return turn if made is None else replace(turn, documents={PLAN: redact(plan.dump(made))})
+        return turn if made is None else replace(turn, documents={PLAN: redact(writing.dump(made))})
 
     question = bench.question(join("plan", feature), prompt, files=files, sessions=sessions, feature=feature)
     said = bench.asker.ask(question, shape)
@@ -106,11 +106,11 @@ def _asked(
 
 def _plan_in(answer: str, feature: str, redact: Callable[[str], str]) -> tuple[Plan | None, tuple[str, ...]]:
     """The plan in an answer, else what is wrong with it."""
-    text = plan.find_in(redact(well_formed(answer)))
+    text = parsing.find_in(redact(well_formed(answer)))
     if text is None:
         return None, ("there is no plan in the answer: one fenced yaml block with 'phases'",)
     try:
-        return plan.parse(text, feature=feature), ()
+        return parsing.parse(text, feature=feature), ()
     except PlanError as error:
         return None, tuple(error.problems)
 
@@ -128,7 +128,7 @@ def _statuses(old: Plan, found: tuple[Session, ...]) -> str:
 
 def take(workspace: Workspace, feature: str, text: str, *, how: str) -> tuple[Plan, Changed] | None:
     """Records a plan that a person wrote; None where it is the one that is there. Raises PlanError."""
-    new = plan.parse(workspace.redactor.text(well_formed(text)), feature=feature)
+    new = parsing.parse(workspace.redactor.text(well_formed(text)), feature=feature)
     old = plans.current(workspace, features.sessions(workspace, feature))
     if old is not None and old.plan == new:
         return None
@@ -146,7 +146,7 @@ def keep(workspace: Workspace, feature: str, text: str) -> str:
 def editable(workspace: Workspace, feature: str) -> str:
     """The plan as a text to be changed: the one that is there, else an example to begin with."""
     old = plans.current(workspace, features.sessions(workspace, feature))
-    return plan.dump(old.plan) if old is not None else _EXAMPLE.format(feature=feature)
+    return writing.dump(old.plan) if old is not None else _EXAMPLE.format(feature=feature)
 
 
 _EXAMPLE = """\
@@ -228,6 +228,6 @@ def refusal(feature: str, planned: Planned) -> FormatError:
     )
 
 
-def shown(found: plan.Plan, statuses: Mapping[str, str]) -> str:
+def shown(found: Plan, statuses: Mapping[str, str]) -> str:
     """The plan with how far each task is."""
-    return plan.dump(found, statuses={task.id: statuses.get(task.id, tasks.PENDING) for task in found.tasks})
+    return writing.dump(found, statuses={task.id: statuses.get(task.id, tasks.PENDING) for task in found.tasks})

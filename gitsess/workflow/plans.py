@@ -9,7 +9,7 @@ from gitsess.errors import FormatError, NotFound
 from gitsess.history import Session
 from gitsess.model import Oid
 from gitsess.names import join, split
-from gitsess.plan import Changed, Plan
+from gitsess.plan import Changed, Plan, parsing, writing
 from gitsess.text import plural
 from gitsess.values import Value
 from gitsess.workflow import events, features, tasks
@@ -32,7 +32,7 @@ def current(workspace: Workspace, found: tuple[Session, ...]) -> Standing | None
     for item, data in zip(items, workspace.history.files([item.oid for item in items], PLAN), strict=True):
         if data is not None:
             try:
-                read = plan.parse(data.decode("utf-8", "replace"), feature=split(session.name)[1])
+                read = parsing.parse(data.decode("utf-8", "replace"), feature=split(session.name)[1])
             except FormatError as error:
                 raise FormatError(f"the plan of turn {item.facts.seq} of {session.name}: {error}") from None
             return Standing(plan=read, item=item)
@@ -49,7 +49,7 @@ def needed(workspace: Workspace, feature: str, found: tuple[Session, ...]) -> Pl
 
 def put(workspace: Workspace, feature: str, new: Plan, *, text: str) -> Oid:
     """Records a plan that a person made or changed; ``text`` says how."""
-    documents = {PLAN: workspace.redactor.text(plan.dump(new))}
+    documents = {PLAN: workspace.redactor.text(writing.dump(new))}
     return events.put(workspace, join("plan", feature), "task", text, documents=documents)
 
 
