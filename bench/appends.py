@@ -20,7 +20,8 @@ from gitsess import turns
 from gitsess.draft import Draft
 from gitsess.model import SessionName
 from gitsess.names import ref_of
-from gitsess.turns import Turn, parse
+from gitsess.records import parse
+from gitsess.turns import Turn
 from gitsess.workspace import Surroundings, Workspace
 
 APPEND_LIMIT = 1.5

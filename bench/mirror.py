@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.material import import_sessions, make_repository
 from bench.measuring import Ratio, World, bound, heading, timed
 from gitsess.locks import flock
-from gitsess.turns import parse
+from gitsess.records import parse
 from gitsess.workspace import Surroundings, Workspace
 
 TURNS = 10_000

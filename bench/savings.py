@@ -34,7 +34,7 @@ from gitsess.catalog import DEFAULT_MODEL
 from gitsess.model import SessionName, TokenUsage
 from gitsess.providers import Provider, Request
 from gitsess.providers.standin import Answer, Clock, StandIn
-from gitsess.turns import usage_of
+from gitsess.usage import usage_of
 from gitsess.workspace import Surroundings, Workspace
 
 FILES, FILE_TOKENS = 10, 3_000

@@ -11,7 +11,7 @@ from pathlib import Path
 from bench.appends import SESSION, workspace_at
 from bench.material import Project, git, make_repository
 from bench.measuring import World, bound, bytes_below, synced
-from gitsess.turns import parse
+from gitsess.records import parse
 
 LIMIT_KB = 3.0
 POINTS = (250, 500, 1_000)

@@ -15,7 +15,8 @@ from gitsess.model import JSONObject, TokenUsage
 from gitsess.providers import Reply, Request
 from gitsess.providers.caching import Place, estimate_tokens
 from gitsess.providers.tools import Worked
-from gitsess.turns import Pricer, Turn, usage_json
+from gitsess.turns import Pricer, Turn
+from gitsess.usage import usage_json
 from gitsess.values import Value
 
 

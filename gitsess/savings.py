@@ -14,11 +14,12 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from gitsess import turns
 from gitsess.commit import Commit
 from gitsess.errors import FormatError
 from gitsess.history import History, Session
 from gitsess.model import JSON, TokenUsage, TurnId
+from gitsess.turns import Pricer
+from gitsess.usage import usage_of
 
 AGENT = "anthropic-api"
 
@@ -61,7 +62,7 @@ class Savings:
 def savings_of(
     history: History,
     sessions: Sequence[Session],
-    price: turns.Pricer,
+    price: Pricer,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -96,10 +97,10 @@ def _distinct(sessions: Iterable[Session]) -> Iterator[Commit]:
                 yield turn
 
 
-def _added(found: Savings, requests: Iterable[Any], price: turns.Pricer, at: datetime) -> Savings:
+def _added(found: Savings, requests: Iterable[Any], price: Pricer, at: datetime) -> Savings:
     for request in requests:
         try:
-            usage = turns.usage_of(request.get("usage"))
+            usage = usage_of(request.get("usage"))
         except FormatError:
             continue
         if not usage.prompt_tokens:

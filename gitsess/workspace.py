@@ -323,13 +323,13 @@ class Workspace:
 
     def keep(self, session: SessionName, turn: Turn, why: GitsessError) -> Recorded:
         """Spools a redacted turn that could not be appended, or raises ``why`` where nothing takes it."""
-        from gitsess import turns
+        from gitsess import records
 
         # Within this process the order in which turns came is kept, also of those that ended together.
         self._kept += 1
         name = f"{int(turn.ended_at.timestamp() * 1000):014d}-{self._kept:06d}-{turn.turn_id}.json"
         try:
-            path = self.spool.put(session, turns.dump(turn), name=name)
+            path = self.spool.put(session, records.dump(turn), name=name)
         except OSError as error:
             raise StoreError(f"{why}; and the spool cannot be written: {error.strerror}") from None
         place = None if turn.worktree is None else Worktree.named(self.repository, turn.worktree)
@@ -379,12 +379,12 @@ class Workspace:
         return events.take(self, paths, done, patience=patience)
 
     def _drain_one(self, path: Path, named: list[Path], done: Drained, patience: float) -> None:
-        from gitsess import turns
+        from gitsess import records, turns
 
         try:
             spooled = self.spool.read(path)
             session = session_name(spooled.session)
-            turn = turns.parse(spooled.turn, now=self.around.now(), spooled=True)
+            turn = records.parse(spooled.turn, now=self.around.now(), spooled=True)
             turn = turns.redacted(turn, self.redactor)
             draft = turns.draft_of(turn, committer=self.committer, price=self.price)
             self.appender.append(session, draft, patience=patience)

@@ -19,7 +19,8 @@ from gitsess.gitcli import Git, discover
 from gitsess.history import Session
 from gitsess.names import session_name
 from gitsess.providers.standin import StandIn
-from gitsess.turns import Turn, parse
+from gitsess.records import parse
+from gitsess.turns import Turn
 from gitsess.workspace import Surroundings, Workspace
 
 PROGRAM = (sys.executable, "-c", "from gitsess.cli.entry import script; script()")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from gitsess.providers.standin import StandIn
+from gitsess.records import PUBLIC_KEYS
 from gitsess.text import UNSAFE
-from gitsess.turns import PUBLIC_KEYS
 from tests.conftest import PROGRAM, Ran, Repo
 
 MESSAGE = (

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gitsess import strictjson, turns
+from gitsess import records, strictjson, usage
 from gitsess.agents import claude
 from gitsess.agents.captured import START, Captured, Position, turn_id_of
 from gitsess.errors import NotFound, StoreError
@@ -43,7 +43,7 @@ def scenario(version: str, name: str) -> list[Captured]:
 
 
 def usage_of(captured: Sequence[Captured]) -> TokenUsage:
-    found = [turns.usage_of(request["usage"]) for one in captured for request in one.turn.requests]
+    found = [usage.usage_of(request["usage"]) for one in captured for request in one.turn.requests]
     return sum(found, TokenUsage())
 
 
@@ -83,7 +83,7 @@ def test_every_request_that_was_served_is_in_one_turn(name: str) -> None:
         assert request["request_id"] == said["request_id"]
         assert request["model"] == said["model"]
         if said["whole"]:
-            assert turns.usage_of(request["usage"]) == turns.usage_of(said["usage"])
+            assert usage.usage_of(request["usage"]) == usage.usage_of(said["usage"])
             assert request["stop_reason"] == said["stop_reason"]
         else:
             # All that is known of an answer that was broken off is what its beginning said.
@@ -106,7 +106,7 @@ def test_what_the_agent_counted_is_read(name: str) -> None:
     reported = claude.reported(path)
     assert reported is not None
     assert (reported.cost_usd or 0) > 0
-    assert sum(reported.usage.values(), TokenUsage()) == sum((turns.usage_of(s["usage"]) for s in served), TokenUsage())
+    assert sum(reported.usage.values(), TokenUsage()) == sum((usage.usage_of(s["usage"]) for s in served), TokenUsage())
 
 
 def test_the_older_version_counted_nothing() -> None:
@@ -602,11 +602,11 @@ def test_nothing_that_is_wrong_crashes_anything(data: st.DataObject, tmp_path: P
     for captured in found:
         native = captured.turn.native
         strictjson.dumps(claude.messages(native))
-        turns.parse({"prompt": "x", "messages": claude.messages(native)}, now=NOW)
+        records.parse({"prompt": "x", "messages": claude.messages(native)}, now=NOW)
         claude.todos(native)
         claude.waiting(native)
-        spooled = json.loads(json.dumps(turns.dump(captured.turn)))
-        turns.parse(spooled, now=NOW, spooled=True)
+        spooled = json.loads(json.dumps(records.dump(captured.turn)))
+        records.parse(spooled, now=NOW, spooled=True)
         json.dumps(dict(captured.position.carry))
     claude.reported(path)
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from gitsess import commit, content, names, report, strictjson, trailers, turns
+from gitsess import commit, content, names, records, report, strictjson, trailers, turns
 from gitsess.cli.output import json_text
 from gitsess.commit import KINDS, Commit, Facts, Metrics, Person, UsageLine
 from gitsess.content import Content
@@ -29,6 +29,7 @@ from gitsess.model import Oid, SessionName, TokenUsage, TurnId
 from gitsess.money import format_usd, parse_usd
 from gitsess.redact import Redactor
 from gitsess.text import SUBJECT_COLUMNS, UNSAFE, printable, subject, width
+from gitsess.usage import usage_json
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NOBODY = Oid("0" * 40)
@@ -517,7 +518,7 @@ def test_a_file_that_is_referred_to_a_thousand_times_is_held_once() -> None:
 
 WORDS = ("ok", "error", "completed", "2026-03-01T12:00:00Z", "9999-12-31T23:59:59Z", "1970-01-01", "2026", "a" * 32)
 entries = st.dictionaries(
-    st.sampled_from(turns.PUBLIC_KEYS) | hostile,
+    st.sampled_from(records.PUBLIC_KEYS) | hostile,
     st.one_of(
         values,
         counts,
@@ -530,7 +531,7 @@ entries = st.dictionaries(
 )
 requests = st.fixed_dictionaries(
     {"model": hostile},
-    optional={"usage": st.none() | usages().map(turns.usage_json), "temperature": st.floats(0, 1)},
+    optional={"usage": st.none() | usages().map(usage_json), "temperature": st.floats(0, 1)},
 )
 plausible = st.fixed_dictionaries(
     {"prompt": hostile | long_texts},
@@ -571,7 +572,7 @@ def test_any_json_is_a_turn_that_becomes_a_commit_or_our_own_error(
     ann = Person(name="Ann", email="ann@example.com")
 
     def taken() -> tuple[turns.Turn, Draft]:
-        turn = turns.redacted(turns.parse(strictjson.loads(line, what="it", exact=True), now=NOW), redactor)
+        turn = turns.redacted(records.parse(strictjson.loads(line, what="it", exact=True), now=NOW), redactor)
         return turn, turns.draft_of(turn, committer=ann, price=lambda *_: (Decimal("0.5"), "standard"))
 
     done = tried(taken)
@@ -582,8 +583,8 @@ def test_any_json_is_a_turn_that_becomes_a_commit_or_our_own_error(
     read = commit.decode(NOBODY, encoded(commit.message_of(draft.subject, draft.facts)))
     assert read.facts == draft.facts
     assert content.decode(dict(draft.files)).prompt == turn.prompt
-    kept = strictjson.loads(strictjson.dumps(turns.dump(turn)).encode(), what="it", exact=True)
-    again = turns.redacted(turns.parse(kept, now=NOW, spooled=True), redactor)
+    kept = strictjson.loads(strictjson.dumps(records.dump(turn)).encode(), what="it", exact=True)
+    again = turns.redacted(records.parse(kept, now=NOW, spooled=True), redactor)
     assert again == replace(turn, checked=True), "the spool gives the same turn back"
 
 
@@ -591,7 +592,7 @@ def test_any_json_is_a_turn_that_becomes_a_commit_or_our_own_error(
 def test_the_lines_of_a_turn_sum_to_its_totals(first: int, second: int) -> None:
     used = [("a", first), ("b", second), ("a", 1)]
     entry = {"prompt": "p", "requests": [{"model": m, "usage": {"output_tokens": n}} for m, n in used]}
-    turn = turns.parse(entry, now=NOW)
+    turn = records.parse(entry, now=NOW)
     found = turns.metrics_of(turn, lambda model, usage, at: (Decimal(usage.output_tokens) / 10**6, "standard"))
     assert found.usage.output_tokens == first + second + 1
     assert [line.model for line in found.lines] == ["a", "b"]

@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitsess import agents, turns
+from gitsess import agents
 from gitsess.agents import codex
 from gitsess.agents.captured import START, Captured, Position, turn_id_of
 from gitsess.errors import NotFound, StoreError
 from gitsess.model import TokenUsage
 from gitsess.turns import Turn
+from gitsess.usage import usage_of
 from tests.agents.damage import assert_paired, assert_readable, made_hostile, with_noise
 
 FIXTURES = Path(__file__).parent / "agents" / "codex"
@@ -48,7 +49,7 @@ def used(found: Sequence[Turn]) -> TokenUsage:
     total = TokenUsage()
     for turn in found:
         for request in turn.requests:
-            total += turns.usage_of(request.get("usage", {}))
+            total += usage_of(request.get("usage", {}))
     return total
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gitsess.names import session_name
-from gitsess.turns import parse
+from gitsess.records import parse
 from tests.conftest import NOON, Repo
 
 LONG = "4f1c6c1e-7d1b-4a52-9d0f-0d6a4f5b1a11"

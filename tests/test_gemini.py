@@ -16,12 +16,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gitsess import agents, turns
+from gitsess import agents
 from gitsess.agents import gemini
 from gitsess.agents.captured import START, Captured, Position, turn_id_of
 from gitsess.errors import NotFound, StoreError
 from gitsess.model import TokenUsage
 from gitsess.turns import Turn
+from gitsess.usage import usage_of
 from tests.agents.damage import assert_readable, made_hostile, with_noise
 
 FIXTURES = Path(__file__).parent / "agents" / "gemini"
@@ -47,7 +48,7 @@ def used(found: Sequence[Turn]) -> TokenUsage:
     total = TokenUsage()
     for turn in found:
         for request in turn.requests:
-            total += turns.usage_of(request["usage"])
+            total += usage_of(request["usage"])
     return total
 
 

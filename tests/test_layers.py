@@ -19,8 +19,8 @@ DOCS = PACKAGE.parent / "docs" / "architecture.md"
 CORE, STATE, SOURCE, USE, SURFACE = range(1, 6)
 LAYERS = {
     CORE: (
-        "errors values model names text money strictjson trailers commit content draft turns catalog pricing redact"
-        " config metadata tally answers plan review verdict handed"
+        "errors values model names text money strictjson trailers commit content draft usage turns records catalog"
+        " pricing redact config metadata tally answers plan review verdict handed"
     ),
     STATE: "gitcli trees locks spool worktree notes store append index mirror",
     SOURCE: "providers agents",

@@ -343,7 +343,7 @@ import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
 from gitsess.names import session_name
-from gitsess.turns import parse
+from gitsess.records import parse
 from gitsess.workspace import Surroundings, Workspace
 around = Surroundings(environment=dict(os.environ), now=lambda: datetime.now(UTC), home=os.environ["HOME"])
 workspace = Workspace.open(around)

@@ -119,7 +119,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from gitsess import links
 from gitsess.names import session_name
-from gitsess.turns import parse
+from gitsess.records import parse
 from gitsess.workspace import Surroundings, Workspace
 
 workspace = Workspace.open(

@@ -15,11 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gitsess import turns
 from gitsess.agents import opencode
 from gitsess.agents.captured import START, Captured, turn_id_of
 from gitsess.errors import NotFound, StoreError
 from gitsess.model import TokenUsage
+from gitsess.turns import Turn
+from gitsess.usage import usage_of
 from tests.agents.make_opencode import FIXTURES, database
 
 CASES = sorted(path.name for path in FIXTURES.iterdir())
@@ -51,7 +52,7 @@ def captured(home: Path) -> list[Captured]:
 def used(found: list[Captured], *, subagents: bool = True) -> TokenUsage:
     requests = (request for one in found for request in one.turn.requests)
     kept = [request for request in requests if subagents or "subagent" not in request]
-    return sum((turns.usage_of(request["usage"]) for request in kept), TokenUsage())
+    return sum((usage_of(request["usage"]) for request in kept), TokenUsage())
 
 
 def by_prompt(case: str, folder: Path) -> dict[str, Captured]:
@@ -77,7 +78,7 @@ def test_each_turn_used_what_was_served(case: str, tmp_path: Path) -> None:
 
 def plain(usage: Mapping[str, Any]) -> TokenUsage:
     """Without the lifetime of what was cached, which the program does not keep."""
-    return turns.usage_of({key: value for key, value in usage.items() if key != "cache_creation"})
+    return usage_of({key: value for key, value in usage.items() if key != "cache_creation"})
 
 
 def test_what_a_turn_is_made_of(tmp_path: Path) -> None:
@@ -240,13 +241,13 @@ def test_a_broken_row_costs_at_most_its_own_turn(data: st.DataObject, folder: Pa
         opencode.todos(turn.native)
 
 
-def without_header(turn: turns.Turn) -> turns.Turn:
+def without_header(turn: Turn) -> Turn:
     """The session's own entry stands in the first turn, whichever that is."""
     main = tuple(entry for entry in turn.native["main.jsonl"] if "parts" in entry)
     return replace(turn, native={**turn.native, "main.jsonl": main})
 
 
-def _after(turn: turns.Turn, message: str, rows: Rows) -> bool:
+def _after(turn: Turn, message: str, rows: Rows) -> bool:
     """Whether the message begins the turn after this one: without its words, what follows goes on with this one."""
     mine = [row["id"] for row in rows["message"] if row["session_id"] == turn.conversation]
     last = turn.native["main.jsonl"][-1]["info"]["id"]
@@ -275,7 +276,7 @@ def test_hostile_rows_crash_nothing(data: st.DataObject, folder: Path) -> None:
     for one in opencode.transcripts(put(rows, folder), {}):
         try:
             for item in opencode.read(one.path, closed=True):
-                turns.usage_of(item.turn.requests[0]["usage"]) if item.turn.requests else None
+                usage_of(item.turn.requests[0]["usage"]) if item.turn.requests else None
             opencode.reported(one.path)
         except (StoreError, NotFound):
             pass

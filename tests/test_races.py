@@ -21,7 +21,7 @@ from uuid import uuid4
 import pytest
 
 from gitsess.names import ref_of, session_name
-from gitsess.turns import dump
+from gitsess.records import dump
 from tests.conftest import PROGRAM, Repo, append_all, turn
 
 NAME = session_name("plan-auth")
@@ -33,7 +33,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gitsess.names import session_name
-from gitsess.turns import parse
+from gitsess.records import parse
 from gitsess.workspace import Surroundings, Workspace
 
 workspace = Workspace.open(

@@ -23,8 +23,8 @@ import pytest
 from gitsess.errors import StoreError
 from gitsess.model import JSONObject
 from gitsess.names import session_name
+from gitsess.records import dump
 from gitsess.spool import Spool
-from gitsess.turns import dump
 from gitsess.workspace import Workspace
 from tests.conftest import NOON, PROGRAM, Repo, append_all, turn
 from tests.damage import close_objects, open_objects

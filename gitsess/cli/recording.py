@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from typing import IO, Any
 
-from gitsess import strictjson, turns
+from gitsess import records, strictjson
 from gitsess.cli.handling import note, opened, report_drain, settle, warn
 from gitsess.cli.output import json_text
 from gitsess.errors import GitsessError, NewerFormat, NotASession
@@ -37,7 +37,7 @@ def record(around: Surroundings, values: dict[str, Any]) -> int:
             # meanwhile, none is then the turn's HEAD and after others that came after the turn.
             ending = isinstance(value, dict) and value.get("ended_at") is None
             here = workspace.store.head() if ending else None
-            turn = turns.parse(value, now=around.now())
+            turn = records.parse(value, now=around.now())
             if ending:
                 turn = workspace.situated(turn, here)
             if values["show_redactions"]:

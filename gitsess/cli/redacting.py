@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from gitsess.records import block_text
 from gitsess.redact import Redactor
 from gitsess.text import printable
-from gitsess.turns import Turn, block_text
+from gitsess.turns import Turn
 
 
 def preview(redactor: Redactor, turn: Turn, *, where: str) -> None:

@@ -11,7 +11,7 @@ from gitsess.errors import FormatError
 from gitsess.model import TokenUsage
 from gitsess.providers import Failure, Reply
 from gitsess.text import one_line
-from gitsess.turns import usage_of
+from gitsess.usage import usage_of
 
 
 def sdk_module() -> Any:

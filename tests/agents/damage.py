@@ -13,7 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gitsess import turns
+from gitsess import records
 from gitsess.agents.captured import Reader
 
 HOSTILE = st.one_of(
@@ -74,8 +74,8 @@ def assert_readable(reader: Reader, path: Path, now: datetime) -> None:
         assert last <= found.position.offset <= path.stat().st_size
         last = found.position.offset
         assert re.fullmatch("[0-9a-f]{32}", found.turn.turn_id)
-        kept = json.loads(json.dumps(turns.dump(found.turn)))
-        assert turns.parse(kept, now=now, spooled=True).requests == found.turn.requests
+        kept = json.loads(json.dumps(records.dump(found.turn)))
+        assert records.parse(kept, now=now, spooled=True).requests == found.turn.requests
         native = {path: tuple(entries) for path, entries in found.turn.native.items()}
         assert_paired(reader.messages(native))
         reader.todos(native)
