@@ -145,6 +145,11 @@ class History:
             warnings = []
         return self.read(tips, warnings)
 
+    def present(self, wanted: Iterable[SessionName]) -> tuple[Session, ...]:
+        """Those of the ``wanted`` sessions that are there and can be read, by name."""
+        tips, _ = self.tips()
+        return self.read({name: tips[name] for name in sorted(set(wanted)) if name in tips}, ()).sessions
+
     def one(self, name: str) -> Session:
         """The session called ``name``; raises NotFound, or FormatError where it cannot be read."""
         session = names.session_name(name)

@@ -275,7 +275,7 @@ class Workspace:
 
         It has the turn's metrics and files as they are now. Raises StoreError, Locked where trying later may work.
         """
-        from gitsess import links, turns
+        from gitsess import attribution, turns
 
         tips, _ = self.history.tips()
         if session not in tips:
@@ -291,7 +291,7 @@ class Workspace:
             return False
         self.appender.append(session, draft, patience=patience)
         self.changed.add(session)
-        for share in links.shares(self.git, [found]):
+        for share in attribution.shares(self.git, [found]):
             if share.turn.oid == old.oid and share.commit is not None:
                 self.touch(Oid(share.commit), session)
         return True
@@ -299,9 +299,9 @@ class Workspace:
     def settle(self, *, patience: float = 1.0) -> None:
         """Writes the notes of the commits that turns recorded here name; raises Locked or StoreError."""
         if self.touched:
-            from gitsess import links
+            from gitsess import costnotes
 
-            links.write_notes(self.git, self.history, self.touched, at=self.around.now(), patience=patience)
+            costnotes.write(self.git, self.history, self.touched, at=self.around.now(), patience=patience)
             self.touched = {}
 
     def finish(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gitsess import links, setup
+from gitsess import attribution, costnotes, setup
 from gitsess.agents.captured import turn_id_of
 from gitsess.capture import wiring
 from gitsess.capture.holding import hold
@@ -515,11 +515,11 @@ def test_what_was_said_before_anything_was_installed(captures: Captures) -> None
     captures.drain()
     session = repo.session("claude-main")
     workspace = repo.workspace()
-    borne = {share.turn.subject: share.commit for share in links.shares(workspace.git, [session])}
+    borne = {share.turn.subject: share.commit for share in attribution.shares(workspace.git, [session])}
     after = repo.git("rev-parse", "HEAD")
     assert borne == {"Old": None, "One": then, "Two": then, "Three": after, "Four": after}
     assert [item.facts.commits for item in session.commits if item.facts.event] == [(then,), (after,)]
-    assert links.rebuild_notes(workspace.git, workspace.history, at=talk.at) == 0
+    assert costnotes.rebuild(workspace.git, workspace.history, at=talk.at) == 0
     assert repo.git("notes", "--ref=ai-sessions", "show", then).startswith("claude-main turns 2-3: ")
 
 

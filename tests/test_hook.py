@@ -20,7 +20,7 @@ from uuid import uuid4
 
 import pytest
 
-from gitsess import links, setup
+from gitsess import costnotes, setup
 from gitsess.cli import recording
 from gitsess.cli.shipped import hooks_dir
 from gitsess.links import event_id
@@ -287,7 +287,7 @@ def test_a_commit_that_is_amended_keeps_its_note_where_git_is_told_to(repo: Repo
     assert note(repo, last).startswith("plan-auth turns 3, 5, 7: 0 tokens, $0.75\n")
     assert note(repo, plain).startswith("plan-auth turn 1: ")
     workspace = repo.workspace()
-    assert links.rebuild_notes(workspace.git, workspace.history, at=workspace.around.now()) == 0
+    assert costnotes.rebuild(workspace.git, workspace.history, at=workspace.around.now()) == 0
     repo.record("plan-auth", ENTRY)
     assert note(repo, commit(repo)).startswith("plan-auth turn 9: ")
 
@@ -307,7 +307,7 @@ def test_a_rebased_commit_keeps_the_copy_of_its_note(repo: Repo) -> None:
     assert new != old
     assert note(repo, new) == text
     workspace = repo.workspace()
-    assert links.rebuild_notes(workspace.git, workspace.history, at=workspace.around.now()) == 0
+    assert costnotes.rebuild(workspace.git, workspace.history, at=workspace.around.now()) == 0
     assert note(repo, new) == text
 
 
@@ -707,7 +707,7 @@ def test_every_note_is_right_beside_four_recording_processes(
     # It was a race: some commits came between turns, and none waited for all.
     assert len(events) < sum(map(len, events.values())) < len(given)
     workspace = repo.workspace()
-    assert links.rebuild_notes(workspace.git, workspace.history, at=workspace.around.now()) == 0
+    assert costnotes.rebuild(workspace.git, workspace.history, at=workspace.around.now()) == 0
     assert not (repo.path / ".git/ai-sessions/pending").exists()
     assert workspace.spool.waiting() == []
     repo.fsck()
@@ -749,7 +749,7 @@ def test_a_drain_that_is_killed_at_any_moment_leaves_all_to_the_next(repo: Repo,
     assert sorted(events) == sorted(oids)
     assert [note(repo, oid).count("AI-Turn: ") for oid in oids] == [1, 1, 1, 2, 0] * 3
     workspace = repo.workspace()
-    assert links.rebuild_notes(workspace.git, workspace.history, at=workspace.around.now()) == 0
+    assert costnotes.rebuild(workspace.git, workspace.history, at=workspace.around.now()) == 0
     assert workspace.spool.waiting() == []
     assert not (repo.path / ".git/ai-sessions/pending").exists()
     repo.fsck()

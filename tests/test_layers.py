@@ -26,8 +26,8 @@ LAYERS = {
     SOURCE: "providers agents",
     USE: (
         "workspace history accounts resume asking exchanges estimates budgets templating report savings tour links"
-        " setup transfer mirroring everywhere retention shellscripts doctor capture conversations handoff via workbench"
-        " workflow todos todofile"
+        " trails attribution costnotes setup transfer mirroring everywhere retention shellscripts doctor capture"
+        " conversations handoff via workbench workflow todos todofile"
     ),
     SURFACE: "cli",
 }

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from gitsess import links, notes
+from gitsess import costnotes, notes
 from gitsess.errors import StoreError
 from gitsess.model import Oid
 from gitsess.names import session_name
@@ -117,7 +117,7 @@ WRITER = """
 import os, sys
 from datetime import UTC, datetime
 from pathlib import Path
-from gitsess import links
+from gitsess import costnotes
 from gitsess.names import session_name
 from gitsess.records import parse
 from gitsess.workspace import Surroundings, Workspace
@@ -177,11 +177,11 @@ def test_notes_are_written_anew_from_the_sessions_alone(repo: Repo) -> None:
     assert all(before.values())
     repo.git("notes", "--ref=ai-sessions", "add", "-f", "-m", "Wrong", one)
     repo.git("notes", "--ref=ai-sessions", "add", "-m", "Nobody's", three)
-    assert links.rebuild_notes(workspace.git, workspace.history, at=NOON) == 2
+    assert costnotes.rebuild(workspace.git, workspace.history, at=NOON) == 2
     assert {oid: show(repo, oid) for oid in (one, two)} == before
     assert show(repo, three) == ""
     repo.git("update-ref", "-d", notes.REF)
     repo.git("update-ref", "-d", f"refs/ai-sessions/{PLAN}")
-    assert links.rebuild_notes(workspace.git, workspace.history, at=NOON) == 1
+    assert costnotes.rebuild(workspace.git, workspace.history, at=NOON) == 1
     assert (show(repo, one), show(repo, two)) == ("", before[two])
-    assert links.rebuild_notes(workspace.git, workspace.history, at=NOON) == 0
+    assert costnotes.rebuild(workspace.git, workspace.history, at=NOON) == 0

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gitsess import links
+from gitsess import attribution, costnotes
 from gitsess.capture import past
 from gitsess.model import Oid
 from gitsess.text import iso
@@ -413,7 +413,7 @@ def bearers(repo: Repo, *names: str) -> dict[str, str | None]:
     """The commit that bears each turn, by its prompt."""
     workspace = repo.workspace()
     sessions = [repo.session(name) for name in names]
-    shares = links.shares(workspace.git, sessions)
+    shares = attribution.shares(workspace.git, sessions)
     prompts = workspace.history.prompts([share.turn.oid for share in shares])
     return {prompt: share.commit for prompt, share in zip(prompts, shares, strict=True)}
 
@@ -438,7 +438,7 @@ def test_the_commits_of_the_past_are_linked(old: Repo, home: Path) -> None:
     expected = {"commits": during, "leaves it": after, "and again": after, "long ago": None, "to come": None}
     assert bearers(old, "claude-main") == expected
     workspace = old.workspace()
-    assert links.rebuild_notes(workspace.git, workspace.history, at=NOON) == 0
+    assert costnotes.rebuild(workspace.git, workspace.history, at=NOON) == 0
     note = old.git("notes", "--ref=ai-sessions", "show", after)
     assert "claude-main turns 3-4" in note
     # What has no commit yet goes to the next one.

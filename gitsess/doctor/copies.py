@@ -7,7 +7,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 
-from gitsess import links
+from gitsess import costnotes
 from gitsess.doctor.findings import Finding
 from gitsess.index import Index
 from gitsess.mirror import FILE
@@ -122,7 +122,7 @@ def _index(workspace: Workspace) -> Iterator[Finding]:
 
 
 def _notes(workspace: Workspace) -> Iterator[Finding]:
-    wrong = links.wrong_notes(workspace.git, workspace.history)
+    wrong = costnotes.wrong(workspace.git, workspace.history)
     if wrong:
         what = f"the note of commit {wrong[0][:12]} is" if len(wrong) == 1 else f"the notes of {len(wrong)} commits are"
         yield Finding(
@@ -130,5 +130,5 @@ def _notes(workspace: Workspace) -> Iterator[Finding]:
             subject=wrong[0] if len(wrong) == 1 else "",
             message=f"{what} not what the sessions say",
             advice="'git ai-session doctor --fix' writes them anew",
-            mend=lambda: links.rebuild_notes(workspace.git, workspace.history, at=workspace.around.now()),
+            mend=lambda: costnotes.rebuild(workspace.git, workspace.history, at=workspace.around.now()),
         )
