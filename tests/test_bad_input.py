@@ -507,7 +507,9 @@ def test_what_was_to_be_recorded_is_though_the_disk_behind_the_output_is_full(re
     repo.git("config", "ai-session.fallback", "haiku")
     code, err = to_full(repo, ["escalate", "opus", "--feature", "x"])
     assert code == 1
-    assert err.endswith(FULL)
+    # That is no interruption: why it stopped is said, and nothing else.
+    assert err.endswith("what had arrived is kept as a turn: run again to go on\n" + FULL)
+    assert "interrupted" not in err
     assert len(api.requests) == 1
     assert repo.session("plan-x").commits[-1].facts.status == "interrupted"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gitsess.asking import warm_up
+from gitsess.cli import streams
 from gitsess.cli.handling import note, opened, warn
 from gitsess.cli.running import purse_of, title_of
 from gitsess.cli.templating import templates_home
@@ -96,9 +97,14 @@ def sessions_of(values: Mapping[str, Any]) -> tuple[SessionName, ...]:
 
 
 def unanswered(said: Said) -> int | None:
-    """The exit code of a turn that did not come to its end, which is said; None of one that did."""
+    """The exit code of a turn that did not come to its end, which is said; None of one that did. Raises
+    BrokenPipeError where that is because nobody takes the answer."""
     if said.interrupted:
-        note("interrupted; what had arrived is kept as a turn: run again to go on")
+        kept = "what had arrived is " + ("not recorded" if said.recorded is None else "kept as a turn")
+        if streams.is_gone():
+            note(f"{kept}: run again to go on")
+            raise BrokenPipeError
+        note(f"interrupted; {kept}: run again to go on")
         return INTERRUPTED
     if said.failure is not None:
         print(f"error: {one_line(said.failure)}", file=sys.stderr)

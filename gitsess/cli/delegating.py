@@ -125,7 +125,8 @@ def _finish(
         print()
     say_recorded(workspace, answered.recorded, look, say)
     if done.interrupted:
-        note(look.yellow("interrupted; what the agent had written down is kept as a turn"))
+        kept = "not recorded" if answered.recorded is None else "kept as a turn"
+        note(look.yellow(f"interrupted; what the agent had written down is {kept}"))
         return 130
     if done.failure is not None:
         print(f"error: {one_line(done.failure)}", file=sys.stderr)

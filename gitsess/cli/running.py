@@ -258,7 +258,8 @@ def _finish(
     elif reply.stop_reason == "refusal":
         warn("the model declined to answer")
     if reply.interrupted:
-        note(look.yellow("interrupted; what had arrived is kept as a turn"))
+        kept = "not recorded" if recorded is None else "kept as a turn"
+        note(look.yellow(f"interrupted; what had arrived is {kept}"))
         return 130
     if reply.failure is not None:
         print(f"error: {reply.failure.text}", file=sys.stderr)

@@ -20,6 +20,8 @@ class Output(io.TextIOWrapper):
     """
 
     failure: str | None = None
+    gone = False
+    """Whether it takes no more, for whatever reason."""
 
     def write(self, text: str, /) -> int:
         with self.noticing():
@@ -35,8 +37,10 @@ class Output(io.TextIOWrapper):
         try:
             yield
         except BrokenPipeError:
+            self.gone = True
             raise
         except OSError as error:
+            self.gone = True
             self.failure = error.strerror or type(error).__name__
             raise BrokenPipeError(errno.EPIPE, f"standard output: {self.failure}") from error
 
@@ -57,6 +61,11 @@ def prepare() -> Output:
     )
     sys.stdout = output
     return output
+
+
+def is_gone() -> bool:
+    """Whether standard output was found to take no more."""
+    return isinstance(sys.stdout, Output) and sys.stdout.gone
 
 
 def _open() -> None:
