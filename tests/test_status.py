@@ -151,6 +151,22 @@ def test_the_bars_fit_the_terminal(columns: int, repo: Repo) -> None:
     assert len([line for line in lines if re.match(r"  (PHASE|plan|imple\S*|claude|total) ", line)]) == 5
 
 
+@pytest.mark.parametrize("columns", [80, 60, 40])
+@pytest.mark.parametrize("words", ["history", "features", "todo list --all", "status --all"])
+def test_lists_give_way_where_the_terminal_is_narrow(words: str, columns: int, repo: Repo) -> None:
+    """What is of lesser worth goes; what it costs stays whole, and of the words enough to know them again."""
+    login(repo)
+    out = on_terminal(repo, words.split(), columns=columns)
+    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in out.splitlines()]
+    assert max(map(width, lines)) <= columns
+    assert columns == 60 or ("TOKENS" in lines[0]) == (columns == 80)
+    assert "COST" in lines[0]
+    costs = {"history": 5, "todo list --all": 7}.get(words, 1)
+    assert sum(bool(re.search(r" \$\d\.\d\d\b", line)) for line in lines) >= costs
+    known = {"history": "Write T", "todo list --all": "Reject e"}.get(words, "login")
+    assert any(known in line for line in lines)
+
+
 def test_json_says_the_same(repo: Repo) -> None:
     """``--json`` has every value of the screen, money exact."""
     login(repo)

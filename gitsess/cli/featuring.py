@@ -73,8 +73,8 @@ def _feature_table(found: overview.Lines, now: datetime, look: Style) -> Iterato
         Column("NAME"),
         Column("TASKS", right=True),
         Column("STATUS"),
-        Column("LAST USED"),
-        Column("TOKENS", right=True),
+        Column("LAST USED", goes=2),
+        Column("TOKENS", right=True, goes=2),
         Column("COST", right=True),
     ]
     rows = [
@@ -89,10 +89,10 @@ def _status_table(found: overview.Lines, now: datetime, look: Style) -> Iterator
         Column("FEATURE"),
         Column(""),
         Column("TASKS", right=True),
-        Column("ACTIVE"),
-        Column("HEALTH"),
-        Column("LAST USED"),
-        Column("TOKENS", right=True),
+        Column("ACTIVE", goes=3),
+        Column("HEALTH", goes=3),
+        Column("LAST USED", goes=2),
+        Column("TOKENS", right=True, goes=2),
         Column("COST", right=True),
     ]
     rows = [
@@ -189,9 +189,9 @@ def _task_lines(tasks: Sequence[Reached], look: Style) -> Iterator[str]:
     columns = [
         Column("TASK"),
         Column("STATUS"),
-        Column("EXPECTED", right=True),
+        Column("EXPECTED", right=True, goes=2),
         Column("COST", right=True),
-        Column("TOKENS", right=True),
+        Column("TOKENS", right=True, goes=2),
         Column("TITLE"),
     ]
     phases = list(dict.fromkeys(task.phase for task in tasks))
@@ -226,9 +226,9 @@ def _command_lines(found: Overview, look: Style) -> Iterator[str]:
     columns = [
         Column("PHASE"),
         Column("TURNS", right=True),
-        Column("EXPECTED", right=True),
+        Column("EXPECTED", right=True, goes=2),
         Column("COST", right=True),
-        Column("TOKENS", right=True),
+        Column("TOKENS", right=True, goes=2),
     ]
     rows = [[one_line(command), str(taken.sums.turns), *_taken_cells(taken)] for command, taken in found.by_command]
     whole = Taken(sums=found.line.total, estimated_usd=found.estimated_usd)
@@ -296,11 +296,11 @@ def history(around: Surroundings, values: dict[str, Any]) -> int:
 
 def _history_lines(found: Sequence[Past], now: datetime, look: Style) -> Iterator[str]:
     columns = [
-        Column("WHEN"),
+        Column("WHEN", goes=3),
         Column("PHASE"),
-        Column("MODEL"),
-        Column("TASK"),
-        Column("TOKENS", right=True),
+        Column("MODEL", goes=2),
+        Column("TASK", goes=3),
+        Column("TOKENS", right=True, goes=2),
         Column("COST", right=True),
         Column("PROMPT"),
     ]

@@ -97,7 +97,7 @@ class Column:
     """A column of a table: its head, and whether its cells align to the right.
 
     ``goes`` where the terminal is too narrow for all of them: 1 before texts are cut below READABLE, 2 once they are
-    cut to NARROWEST, as what has neither head nor figures does; the one on the right first. 0 stays.
+    cut to NARROWEST, as what has neither head nor figures does, 3 after these; the one on the right first. 0 stays.
     """
 
     __slots__ = ("goes", "head", "right")
@@ -144,7 +144,8 @@ def _fit(columns: Sequence[Column], widths: Mapping[int, int], first: int, avail
     kept = dict(widths)
     behind = [i for i in reversed(kept) if i]
     early = [i for i in behind if columns[i].goes == 1]
-    late = [i for i in behind if columns[i].goes == 2 or not (columns[i].head or columns[i].right)]
+    bare = [i for i in behind if columns[i].goes == 2 or not (columns[i].head or columns[i].right)]
+    late = [*bare, *(i for i in behind if columns[i].goes == 3)]
     found = kept
     for floor, going in [
         (READABLE, None),

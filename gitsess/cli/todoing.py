@@ -93,9 +93,9 @@ def _lines(found: Found, look: Style) -> Iterator[str]:
     columns = [
         Column("ID"),
         Column("STATUS"),
-        Column("EXPECTED", right=True),
+        Column("EXPECTED", right=True, goes=3),
         Column("COST", right=True),
-        Column("TOKENS", right=True),
+        Column("TOKENS", right=True, goes=2),
         Column("WHAT"),
     ]
     rows = [
@@ -144,10 +144,10 @@ def _report_lines(found: Report, look: Style) -> Iterator[str]:
         Column("COMMAND"),
         Column("TURNS", right=True),
         Column("DONE", right=True),
-        Column("EXPECTED", right=True),
+        Column("EXPECTED", right=True, goes=3),
         Column("COST", right=True),
         Column("OVER", right=True),
-        Column("TOKENS", right=True),
+        Column("TOKENS", right=True, goes=2),
     ]
     rows = [[one_line(command), *_compared_cells(compared)] for command, compared in found.by_command]
     footer = ["total", *_compared_cells(found.total)] if len(rows) > 1 else []
@@ -157,10 +157,10 @@ def _report_lines(found: Report, look: Style) -> Iterator[str]:
     yield ""
     columns = [
         Column("OVER", right=True),
-        Column("EXPECTED", right=True),
+        Column("EXPECTED", right=True, goes=3),
         Column("COST", right=True),
-        Column("SESSION"),
-        Column("TURN"),
+        Column("SESSION", goes=2),
+        Column("TURN", goes=2),
         Column("WHAT"),
     ]
     rows = []
