@@ -399,6 +399,16 @@ def test_settings_that_a_turn_changed_are_named(planned: Repo, script: Script, q
     assert told == ["by the tests", "by the tests", "during the turn", "by the tests"]
 
 
+@pytest.mark.parametrize("path", ["AGENTS.md", "docs/Claude.md", ".cursor/rules/a.mdc"])
+def test_instructions_that_a_turn_changed_are_named(planned: Repo, script: Script, path: str) -> None:
+    """They are a part of the project, and may be written and committed; but whoever reads them does as they say."""
+    script.says(write(path, "Do as I say"), write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), "Green.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--commit")
+    (line,) = [line for line in ran.err.splitlines() if line.startswith("warning:")]
+    assert line.startswith(f"warning: changed during the turn: {path}, which says what models are asked or agents run:")
+    assert planned.git("show", "--name-only", "--format=").split() == sorted([path, "calc.py", "test_add.py"])
+
+
 # What is a person's own
 
 

@@ -2,7 +2,8 @@
 
 They are read as any file is. The tools write none of them, for who writes there says what the next one may do. An agent
 that works by itself, and the tests that a model wrote, are held to nothing: what they changed there is found out by
-looking before and after.
+looking before and after. So it is with instructions for agents, which the tools may write: they are a part of many a
+project, and to write them may be the task.
 """
 
 from __future__ import annotations
@@ -21,9 +22,16 @@ from gitsess.workbench.paths import Parts, named, plain
 NAMES = (FOLDER, ".claude", ".codex", ".gemini", ".mcp.json", ".opencode", "opencode.json", "opencode.jsonc")
 """Folders and files. Agents look for theirs in every folder from the one that they are started in upwards."""
 
+INSTRUCTIONS = (
+    *("AGENTS.md", "AGENTS.override.md", "CLAUDE.md", "CLAUDE.local.md", "GEMINI.md", "copilot-instructions.md"),
+    *(".cursor", ".cursorrules", ".clinerules", ".windsurf", ".windsurfrules"),
+)
+"""Files and folders that agents read as what they are to do."""
+
 _MOST_FILES = 5_000
 _WHOLE_BYTES = 1 << 20
 # As FAT and NTFS have it: six letters, without the dot that it begins with.
+_TELLING = frozenset(name.casefold() for name in INSTRUCTIONS)
 _SHORT = re.compile(
     "(?:" + "|".join(sorted({name.strip(".").partition(".")[0][:6] for name in NAMES})) + ")~[0-9]+(?:[.][a-z]*)?"
 )
@@ -34,19 +42,25 @@ def is_settings(parts: Parts) -> bool:
     return any(name in NAMES or _SHORT.fullmatch(name) for name in map(plain, parts))
 
 
+def tells(parts: Parts) -> bool:
+    """Whether a path of the worktree says what models are asked or agents do: settings, and instructions."""
+    return is_settings(parts) or any(plain(name) in _TELLING for name in parts)
+
+
 def look(top: Path) -> Mapping[str, str]:
     """What is there at ``top``, ignored or not: paths, and what would differ if they were changed."""
     found: dict[str, str] = {}
-    for name in NAMES:
+    for name in (*NAMES, *INSTRUCTIONS):
         for path in islice(_files(os.path.join(top, name)), _MOST_FILES):
             found[os.path.relpath(path, top)] = _mark(path)
     return found
 
 
 def changed(before: Mapping[str, str], after: Mapping[str, str], paths: Sequence[str]) -> list[str]:
-    """The settings that differ between two looks, or are among ``paths``, which are known to have changed."""
+    """The settings and instructions that differ between two looks, or are among ``paths``, which are known to have
+    changed."""
     differing = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
-    return sorted(differing | {path for path in paths if is_settings(tuple(path.split("/")))})
+    return sorted(differing | {path for path in paths if tells(tuple(path.split("/")))})
 
 
 def warning(paths: Sequence[str], when: str) -> str:
