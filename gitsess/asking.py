@@ -9,7 +9,9 @@ What is sent is what is stored, so that the next request begins with the very by
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
@@ -134,6 +136,12 @@ class Conversation:
         self._fresh = fresh
         self._found = self._load()
         self.spent_usd = Decimal(0)
+        self.cost_usd: Decimal | None = None
+        """What the last turn that ``work`` asked for came to, recorded or not; None where that is not known."""
+        self.longest = 0
+        """How many tokens the last answer that ``work`` asked for could have."""
+        self.beyond_budget: str | None = None
+        """Why a turn was stopped before its next request."""
 
     def _load(self) -> Session | None:
         if not self._workspace.settings.enabled:
@@ -183,10 +191,9 @@ class Conversation:
             default = _text_blocks(_SYSTEM.format(feature=feature or command, command=command))
             system = default if kept is None else kept
         messages = joined([*context.messages, *asked])
-        limit = max_output_tokens(wish.model)
         return Request(
             model=wish.model,
-            max_tokens=min(wish.max_tokens, limit),
+            max_tokens=_longest(wish),
             system=system,
             messages=messages,
             tools=_definitions(wish.tools, tools_of(messages)),
@@ -324,17 +331,28 @@ class Conversation:
         self._found = self._load()
         return Answered(reply=reply, recorded=recorded)
 
-    def _within_budget(self, request: Request, limit: Limit | None, input_tokens: int) -> Request:
-        """``request`` with its answer no longer than the budget pays for; raises BudgetExceeded."""
+    def _within_budget(
+        self,
+        request: Request,
+        limit: Limit | None,
+        input_tokens: int,
+        *,
+        tools: bool = False,
+        otherwise: str = "nothing was sent",
+    ) -> Request:
+        """``request`` with its answer no longer than the budget pays for; raises BudgetExceeded, which says what is so
+        ``otherwise``. ``tools``: it goes out with some to call."""
         if limit is None:
             return request
         now = self._workspace.around.now()
-        # The dearest case: nothing is in the cache, and all of it is written there.
-        marks = [b for m in request.messages for b in m["content"] if "cache_control" in b]
+        # The dearest case: nothing is in the cache, and all of it is written there; with tools it always is.
+        blocks = (request.system, *(message["content"] for message in request.messages))
+        marks = [block for some in blocks for block in some if "cache_control" in block]
         one_hour = any(b["cache_control"].get("ttl") == "1h" for b in marks)
+        written = bool(marks or tools)
         asked = TokenUsage(
-            input_tokens=0 if marks else input_tokens,
-            cache_write_tokens=input_tokens if marks else 0,
+            input_tokens=0 if written else input_tokens,
+            cache_write_tokens=input_tokens if written else 0,
             cache_write_1h_tokens=input_tokens if one_hour else 0,
         )
         prompt_usd, _ = self._workspace.price(request.model, asked, now)
@@ -353,16 +371,50 @@ class Conversation:
             raise BudgetExceeded(
                 f"the request would pass the budget of {limit.name}{spent}: it may cost up to"
                 f" {short_usd(prompt_usd + each * shortest)} ({input_tokens:,} tokens of input, none of them cached,"
-                f" and a short answer); nothing was sent: {limit.advice}"
+                f" and a short answer); {otherwise}: {limit.advice}"
             )
         return replace(request, max_tokens=min(request.max_tokens, affordable))
+
+    def _room(
+        self,
+        prepared: Prepared,
+        provider: Provider,
+        cost_usd: Decimal | None,
+        last: Reply,
+        messages: Sequence[JSONObject],
+    ) -> int:
+        """How long the next answer of a turn may be that has come to ``cost_usd`` and ``messages`` so far, the
+        ``last`` reply among them; raises BudgetExceeded where the budget pays for none."""
+        wish = prepared.wish
+        most = _longest(wish)
+        limit = wish.limit
+        if limit is None:
+            return most
+        if cost_usd is None:
+            raise BudgetExceeded(
+                f"the price of {shown(last.model or wish.model)}, which answered, is not known, so the budget of"
+                f" {limit.name} cannot be kept; what was done is kept: leave that out, or choose another model"
+            )
+        limit = limit.replace(spent_usd=limit.spent_usd + cost_usd, left_usd=limit.left_usd - cost_usd)
+        request = replace(prepared.request, messages=(*prepared.request.messages, *messages), max_tokens=most)
+        if last.usage is not None:
+            # No text has more tokens than bytes. Only where that is too much is it worth a question to the service.
+            results = len(json.dumps(messages[-1], ensure_ascii=False).encode()) if messages[-1:] else 0
+            with suppress(BudgetExceeded):
+                known = last.usage.prompt_tokens + last.usage.output_tokens
+                if self._within_budget(request, limit, known + results, tools=True).max_tokens == most:
+                    return most
+        counted = provider.count_tokens(request)
+        kept = "what was done is kept"
+        return self._within_budget(request, limit, counted, tools=True, otherwise=kept).max_tokens
 
     def budgeted(self, prepared: Prepared, provider: Provider) -> Prepared:
         """``prepared`` held to its budget by the service's own count of its tokens."""
         if prepared.wish.limit is None:
             return prepared
         counted = provider.count_tokens(prepared.request)
-        request = self._within_budget(prepared.request, prepared.wish.limit, counted)
+        tools = bool(prepared.wish.tools)
+        request = self._within_budget(prepared.request, prepared.wish.limit, counted, tools=tools)
         return replace(prepared, request=request, input_tokens=counted)
 
     def ask(
@@ -397,41 +449,54 @@ class Conversation:
         on_end: Callable[[], None] = lambda: None,
         *,
         on_call: Callable[[str, JSONObject], None] = lambda name, given: None,
-        goes_on: Callable[[Decimal], bool] = lambda spent_usd: True,
         shape: Callable[[Turn], Turn] = lambda turn: turn,
     ) -> tuple[Worked, Recorded | None]:
         """Sends the request with the wish's tools at hand, and as many more as their results take; all of it is one
-        turn.
-
-        ``goes_on`` is asked before each further request, with what the turn has cost so far.
+        turn. Each of them is held to the wish's budget; ``beyond_budget`` says why one was not sent.
         """
         provider.prepare()
         now, price = self._workspace.around.now, self._workspace.price
         started: list[datetime] = []
         ended: list[datetime] = []
 
-        def affordable(replies: Sequence[Reply]) -> bool:
+        self.longest = prepared.request.max_tokens
+
+        def room(replies: Sequence[Reply], messages: Sequence[JSONObject]) -> int:
             timed = [Timed(reply=r, started=at, ended=at) for r, at in zip(replies, started, strict=True)]
-            return goes_on(exchanges.cost_usd(timed, prepared.request.model, price) or Decimal(0))
+            cost = exchanges.cost_usd(timed, prepared.request.model, price)
+            try:
+                self.longest = self._room(prepared, provider, cost, replies[-1], messages)
+            except BudgetExceeded as error:
+                self.beyond_budget = str(error)
+                return 0
+            return self.longest
 
         worked = provider.work(
             prepared.request,
             prepared.wish.tools,
             on_text,
             on_call=on_call,
-            goes_on=affordable,
+            room=room,
             on_request=lambda: started.append(now()),
             on_reply=lambda: ended.append(now()),
         )
         on_end()
+        limit = prepared.wish.limit
+        if limit is not None and _is_cut(worked) and self.longest < _longest(prepared.wish):
+            self.beyond_budget = (
+                f"the answer was cut at {self.longest:,} tokens, past which it could pass the budget of {limit.name};"
+                f" what was done is kept: {limit.advice}"
+            )
+            worked = worked.replace(stopped=True)
         ended += [now()] * (len(worked.replies) - len(ended))
         refused = worked.failure is not None and not worked.failure.sent and not worked.messages
-        if refused or not worked.replies or not self._workspace.settings.enabled:
-            return worked, None
         answers = [
             Timed(reply=reply, started=begun, ended=done)
             for reply, begun, done in zip(worked.replies, started, ended, strict=False)
         ]
+        self.cost_usd = exchanges.cost_usd(answers, prepared.request.model, price)
+        if refused or not answers or not self._workspace.settings.enabled:
+            return worked, None
         return worked, self._record(prepared, provider, answers, worked, shape)
 
     def _record(
@@ -498,6 +563,15 @@ def _still_cached(context: Context, usage: TokenUsage | None, now: datetime) -> 
     life = CACHE_LIFETIME_1H_S if usage.cache_write_1h_tokens else CACHE_LIFETIME_5M_S
     alive = (now - context.starts[-1]).total_seconds() <= life
     return usage.cache_read_tokens + usage.cache_write_tokens if alive else 0
+
+
+def _longest(wish: Wish) -> int:
+    """How many tokens an answer may have where no budget says less."""
+    return min(wish.max_tokens, max_output_tokens(wish.model))
+
+
+def _is_cut(worked: Worked) -> bool:
+    return bool(worked.replies) and worked.replies[-1].stop_reason == "max_tokens"
 
 
 def _definitions(tools: Sequence[Tool], others: tuple[JSONObject, ...]) -> tuple[JSONObject, ...]:

@@ -115,11 +115,6 @@ class Purse:
         limit = self.limit
         return None if limit is None else limit.left_usd
 
-    def allows(self, cost_usd: Decimal = Decimal(0)) -> bool:
-        """Whether something is left once ``cost_usd`` more is spent."""
-        left = self.left_usd
-        return left is None or left > cost_usd
-
     def check(self) -> None:
         """Raises BudgetExceeded where nothing is left."""
         for standing in self._standings:

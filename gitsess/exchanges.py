@@ -50,7 +50,9 @@ def turn_of(
         messages = ({"role": "assistant", "content": list(reply.content)},) if reply.content else ()
         text, interrupted, failure = reply.text, reply.interrupted, reply.failure
     else:
-        messages, text, interrupted, failure = worked.messages, worked.text, worked.interrupted, worked.failure
+        messages, text, failure = worked.messages, worked.text, worked.failure
+        # Whoever was stopped was not done.
+        interrupted = worked.interrupted or (worked.stopped and failure is None)
     model = next((a.reply.model for a in answers if a.reply.model), request.model)
     params: dict[str, Any] = {"model": request.model, "max_tokens": request.max_tokens}
     if request.system:

@@ -37,7 +37,7 @@ from gitsess.providers import agentcli
 from gitsess.providers.agentcli import Call, Done
 from gitsess.providers.caching import estimate_tokens
 from gitsess.text import plural, well_formed
-from gitsess.turns import Turn
+from gitsess.turns import Turn, metrics_of
 from gitsess.values import Value
 from gitsess.workspace import Recorded, Workspace
 
@@ -81,10 +81,12 @@ class Prepared(Value):
 
 
 class Answered(Value):
-    """What came, and the turn it was recorded as; None where nothing took place, or nothing is to be recorded."""
+    """What came, and the turn it was recorded as; None where nothing took place, or nothing is to be recorded.
+    ``cost_usd`` is of either, None where that is not known."""
 
     done: Done
     recorded: Recorded | None
+    cost_usd: Decimal | None
 
 
 def who_could(home: str | Path | None, environment: Mapping[str, str]) -> list[str]:
@@ -255,22 +257,30 @@ def ask(
         except OSError as error:
             raise ProviderError(f"{program.title} cannot be started: {error.strerror}; nothing was sent") from None
         on_end()
-        recorded = _recorded(workspace, prepared, done, started, shape) if workspace.settings.enabled else None
+        turn = _turn_of(workspace, prepared, done, started)
+        recorded = None
+        if turn is not None and workspace.settings.enabled:
+            recorded = _recorded(workspace, prepared, *turn, shape)
     if recorded is not None and workspace.spool.waiting():
         # What its hooks told meanwhile is there now.
         workspace.drain()
-    return Answered(done=done, recorded=recorded)
+    cost_usd = None if turn is None else metrics_of(turn[0], workspace.price).cost_usd
+    return Answered(done=done, recorded=recorded, cost_usd=cost_usd)
 
 
-def _recorded(
-    workspace: Workspace, prepared: Prepared, done: Done, started: datetime, shape: Callable[[Turn], Turn]
-) -> Recorded | None:
-    """What came of an invocation, as a turn; None where nothing took place."""
-    wish = prepared.wish
+def _turn_of(workspace: Workspace, prepared: Prepared, done: Done, started: datetime) -> tuple[Turn, bool] | None:
+    """(what came of an invocation as a turn, whether it is from the agent's transcript); None where nothing took
+    place."""
     captured = _captured(workspace, prepared, done, started - _SKEW)
     if captured is None and not done.started and not done.text:
         return None
-    turn = _turn(workspace, prepared, done, captured, started)
+    return _turn(workspace, prepared, done, captured, started), captured is not None
+
+
+def _recorded(
+    workspace: Workspace, prepared: Prepared, turn: Turn, captured: bool, shape: Callable[[Turn], Turn]
+) -> Recorded:
+    wish = prepared.wish
     moves = Moves(workspace)
     turn = replace(
         workspace.situated(turn),
@@ -280,7 +290,7 @@ def _recorded(
     )
     turn = shape(turn)
     recorded = workspace.record(prepared.session, turn, paid=True)
-    if recorded.existed and captured is not None:
+    if recorded.existed and captured:
         # Its own hook was faster, and may have seen less of it.
         workspace.correct(prepared.session, turn)
     with suppress(StoreError):

@@ -653,7 +653,7 @@ def test_a_model_works_with_them(repo: Repo) -> None:
             bench.toolbox.tools(),
             lambda text: None,
             on_call=lambda name, given: None,
-            goes_on=lambda replies: True,
+            room=lambda replies, messages: 1000,
         )
         provider.close()
     assert worked.failure is None

@@ -901,6 +901,70 @@ def test_a_budget_that_is_nearly_spent_by_the_command_itself(planned: Repo, scri
     assert statuses(planned)["T1.1"] == "completed"
 
 
+def long(path: str, content: str, tokens: int) -> Answer:
+    return Answer(tool_uses=write(path, content).tool_uses, output_tokens=tokens)
+
+
+@pytest.mark.parametrize("sessions", ["true", "false"])
+def test_no_request_of_a_turn_passes_a_budget(planned: Repo, script: Script, model: StandIn, sessions: str) -> None:
+    """Each request is held to what is left when it goes out: the turn is stopped with what was done kept, nobody else
+    is asked instead, and the next run asks for the same step again."""
+    planned.git("config", "ai-session.fallback", "haiku")
+    before, begun = len(model.requests), len(script.bodies)
+    script.says(*[long(f"test_{n}.py", TEST_ADD, 9000) for n in range(3)])
+    words = ("implement", "calc", "--task", "T1.1", "--budget", "0.2")
+    ran = planned.ai(*words, code=1, env={"USE_SESSIONS": sessions})
+    assert "what was done is kept: raise --budget" in ran.err.splitlines()[-1]
+    assert "past which it could pass the budget of $0.20" in ran.err.splitlines()[-1]
+    assert "asked instead" not in ran.err
+    limits = [body["max_tokens"] for body in script.bodies[begun:]]
+    assert limits == sorted(limits, reverse=True)
+    usages = [received.usage for received in model.requests[before:] if received.usage]
+    spent = sum(
+        usage["output_tokens"] * Decimal("0.00001") + usage["input_tokens"] * Decimal("0.000002") for usage in usages
+    )
+    assert Decimal("0.1") < spent < Decimal("0.2")
+    assert (planned.path / "test_1.py").exists()
+    if sessions == "true":
+        assert items(planned, "implement-calc")[-1].facts.status == "interrupted"
+        script.says("Written.", write("calc.py", ADD), "Done.")
+        ran = planned.ai("implement", "calc", "--task", "T1.1")
+        assert "the tests fail already" not in ran.err
+        assert [step_of(planned, item)["name"] for item in items(planned, "implement-calc")[:2]] == ["red", "red"]
+    assert script.steps == []
+
+
+def test_a_turn_is_stopped_before_a_request_that_the_budget_does_not_pay_for(planned: Repo, script: Script) -> None:
+    """What it may cost at most is said, and what goes on."""
+    script.says(long("test_add.py", TEST_ADD, 19_000))
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--budget", "0.2", code=1)
+    error = ran.err.splitlines()[-1]
+    assert "would pass the budget of $0.20, of which $0.19 are spent: it may cost up to $" in error
+    assert error.endswith("; what was done is kept: raise --budget or leave files out")
+    assert script.steps == []
+    assert (planned.path / "test_add.py").exists()
+
+
+def test_a_budget_counts_what_is_not_recorded(planned: Repo, script: Script) -> None:
+    """USE_SESSIONS=false: a command's turns are held to its budget together all the same."""
+    script.says(write("test_add.py", TEST_ADD), Answer(text="Red.", output_tokens=15_000))
+    words = ("implement", "calc", "--task", "T1.1", "--budget", "0.16")
+    ran = planned.ai(*words, code=1, env={"USE_SESSIONS": "false"})
+    assert "not recorded  $0.1" in ran.err
+    assert "of which $0.1" in ran.err.splitlines()[-1]
+    assert script.steps == []
+
+
+def test_an_answer_that_was_cut_is_said_to_be(planned: Repo, script: Script) -> None:
+    """By --max-tokens, in the middle of the work: the tests tell what is missing, and the person why."""
+    script.says(
+        write("test_add.py", TEST_ADD), "Red.", long("other.py", "x", 9000), write("calc.py", ADD), "Now it is there."
+    )
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--max-tokens", "500")
+    assert "the answer was cut at 500 tokens: --max-tokens allows more" in ran.err
+    assert statuses(planned)["T1.1"] == "completed"
+
+
 def test_a_session_is_escalated(planned: Repo, script: Script) -> None:
     """Another model goes on in the same session, with the tools that the work needs; implement goes on from there."""
     script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", WRONG), "Done.")

@@ -74,7 +74,7 @@ def user(text: str) -> JSONObject:
 
 
 def work(provider: AnthropicApi, request: Request, tools: Sequence[Tool] = (), **more: Any) -> Worked:
-    told: dict[str, Any] = {"on_call": lambda name, given: None, "goes_on": lambda replies: True}
+    told: dict[str, Any] = {"on_call": lambda name, given: None, "room": lambda replies, messages: 2000}
     return provider.work(request, tools or [tool()], more.pop("on_text", lambda text: None), **told | more)
 
 
@@ -216,19 +216,31 @@ def test_a_failing_tool_is_a_result(
 def test_the_caller_stops_it(provider: AnthropicApi, service: StandIn, script: Script) -> None:
     """Where a further request may not go out the calls have been carried out, and the next turn goes on from them."""
     script.answers.insert(0, calls("read"))
-    asked_with: list[int] = []
+    asked_with: list[tuple[int, int]] = []
 
-    def goes_on(replies: Sequence[Reply]) -> bool:
-        asked_with.append(len(replies))
-        return False
+    def room(replies: Sequence[Reply], messages: Sequence[JSONObject]) -> int:
+        asked_with.append((len(replies), len(messages)))
+        return 0
 
-    worked = work(provider, asked(), goes_on=goes_on)
+    worked = work(provider, asked(), room=room)
     assert (worked.stopped, worked.interrupted, worked.failure) == (True, False, None)
-    assert asked_with == [1]
+    assert asked_with == [(1, 2)]
     assert len(service.requests) == 1
     assert [m["role"] for m in worked.messages] == ["assistant", "user"]
     more = work(provider, asked(messages=joined([user("Do it"), *worked.messages, user("Go on")])))
     assert more.text.endswith("Done.")
+
+
+def test_each_answer_is_as_long_as_the_caller_says(provider: AnthropicApi, service: StandIn, script: Script) -> None:
+    """The limit of an answer is asked for before each further request; nothing else of the request changes."""
+    script.answers[:0] = [calls("read"), calls("read")]
+    rooms = iter([700, 500])
+    worked = work(provider, asked(), room=lambda replies, messages: next(rooms))
+    assert worked.text.endswith("Done.")
+    sent = bodies(service)
+    assert [body.pop("max_tokens") for body in sent] == [2000, 700, 500]
+    assert [body["messages"] for body in sent] == [[user("Do it"), *worked.messages[: 2 * i]] for i in range(3)]
+    assert len({json.dumps({**body, "messages": []}, sort_keys=True) for body in sent}) == 1
 
 
 def test_a_turn_has_so_many_requests(provider: AnthropicApi, service: StandIn, script: Script) -> None:
@@ -372,7 +384,7 @@ def on_text(text):
         print("text", flush=True)
 worked = provider.work(
     Request(model="claude-sonnet-4-5", max_tokens=2000, messages=(message,)), [tool], on_text,
-    on_call=lambda name, given: None, goes_on=lambda replies: True, on_request=lambda: requests.append(1),
+    on_call=lambda name, given: None, room=lambda replies, messages: 2000, on_request=lambda: requests.append(1),
 )
 last = worked.replies[-1]
 print(json.dumps([worked.interrupted, len(worked.replies), last.interrupted, last.exact, last.text, worked.text]))

@@ -75,7 +75,8 @@ class Teller:
         recorded = said.recorded
         if recorded is not None and recorded.spooled is not None:
             warn(f"{recorded.reason}; the turn is kept in {recorded.spooled}, and the next command appends it")
-        self.note(summary(self.workspace, recorded))
+        cost = f"  {short_usd(said.cost_usd)}" if recorded is None and said.cost_usd is not None else ""
+        self.note(summary(self.workspace, recorded) + cost)
 
     # --- a task
 

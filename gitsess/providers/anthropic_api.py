@@ -16,7 +16,7 @@ from gitsess.errors import ProviderError
 from gitsess.model import JSONObject
 from gitsess.providers import Failure, Reply, Request
 from gitsess.providers.gathered import CUT, Gathered, failure_of, sdk_module
-from gitsess.providers.tools import MAX_REQUESTS, Tool, Worked
+from gitsess.providers.tools import MAX_REQUESTS, Room, Tool, Worked
 from gitsess.providers.working import Loop
 
 AGENT = "anthropic-api"
@@ -109,7 +109,7 @@ class AnthropicApi:
         on_text: Callable[[str], None],
         *,
         on_call: Callable[[str, JSONObject], None],
-        goes_on: Callable[[Sequence[Reply]], bool],
+        room: Room,
         max_requests: int = MAX_REQUESTS,
         on_request: Callable[[], None] = lambda: None,
         on_reply: Callable[[], None] = lambda: None,
@@ -120,7 +120,7 @@ class AnthropicApi:
             tools,
             on_text,
             on_call=on_call,
-            goes_on=goes_on,
+            room=room,
             max_requests=max_requests,
             on_request=on_request,
             on_reply=on_reply,

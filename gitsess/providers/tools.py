@@ -12,6 +12,9 @@ from gitsess.values import Value
 
 MAX_REQUESTS = 60
 """Requests of one turn, where nothing else is said."""
+Room = Callable[[Sequence[Reply], Sequence[JSONObject]], int]
+"""How many tokens the answer to a further request may have, by the replies so far and the messages after the prompt;
+0 where none is to go out."""
 _NO_WORDS = "it failed and did not say why"
 
 
@@ -76,7 +79,7 @@ class Worker(Provider, Protocol):
         on_text: Callable[[str], None],
         *,
         on_call: Callable[[str, JSONObject], None],
-        goes_on: Callable[[Sequence[Reply]], bool],
+        room: Room,
         on_request: Callable[[], None],
         on_reply: Callable[[], None],
     ) -> Worked:
@@ -84,9 +87,8 @@ class Worker(Provider, Protocol):
         calls none.
 
         ``on_text`` has the text as it arrives; ``on_call`` name and input of a tool about to run; ``on_request``
-        is called right before each request goes out and ``on_reply`` after its reply. ``goes_on`` is asked before
-        each further request, with the replies so far. As with ``ask``, neither a failure nor an interruption is an
-        exception.
+        is called right before each request goes out and ``on_reply`` after its reply. ``room`` is asked before each
+        further request. As with ``ask``, neither a failure nor an interruption is an exception.
         """
 
 

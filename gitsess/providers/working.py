@@ -19,7 +19,7 @@ from gitsess.catalog import MAX_BREAKPOINTS
 from gitsess.model import JSONObject
 from gitsess.providers import Failure, Reply, Request
 from gitsess.providers.gathered import CUT, Gathered, failure_of, sdk_module
-from gitsess.providers.tools import Tool, ToolResult, Worked, with_others
+from gitsess.providers.tools import Room, Tool, ToolResult, Worked, with_others
 
 _UNREADABLE = "the model's call of a tool cannot be read; what arrived is kept: run again to go on from it"
 
@@ -34,7 +34,7 @@ class Loop:
         on_text: Callable[[str], None],
         *,
         on_call: Callable[[str, JSONObject], None],
-        goes_on: Callable[[Sequence[Reply]], bool],
+        room: Room,
         max_requests: int,
         on_request: Callable[[], None],
         on_reply: Callable[[], None],
@@ -43,7 +43,7 @@ class Loop:
         self._tools = with_others(tools, request.tools)
         self._on_text = on_text
         self._on_call = on_call
-        self._goes_on = goes_on
+        self._room = room
         self._max_requests = max_requests
         self._on_request = on_request
         self._on_reply = on_reply
@@ -139,9 +139,13 @@ class Loop:
                 return False
             self._messages.append(results)
             answered.append(results)
-        if len(self._replies) >= self._max_requests or not self._goes_on(tuple(self._replies)):
+        room = 0
+        if len(self._replies) < self._max_requests:
+            room = self._room(tuple(self._replies), tuple(self._messages))
+        if room <= 0:
             self._stopped = True
             return False
+        runner.set_messages_params(lambda params: {**params, "max_tokens": room})
         runner.append_messages(*answered)
         return True
 

@@ -23,7 +23,7 @@ from gitsess.model import JSONObject, SessionName
 from gitsess.providers import Reply
 from gitsess.providers.tools import Tool, Worker
 from gitsess.text import one_line, short_count
-from gitsess.turns import Turn, metrics_of
+from gitsess.turns import Turn
 from gitsess.values import Value
 from gitsess.workspace import Recorded, Workspace
 
@@ -35,6 +35,14 @@ _EDITING = {
     "gemini": ("--approval-mode", "auto_edit"),
 }
 """What lets an agent change files without a question, where the person says nothing else of it."""
+
+
+_ODD_ENDS = {
+    "max_tokens": "the answer was cut at {tokens:,} tokens: --max-tokens allows more",
+    "model_context_window_exceeded": "the answer was cut: the context is full",
+    "refusal": "the model declined to answer",
+}
+"""What is said of a last answer that ended before its time."""
 
 
 class Source(Value):
@@ -69,7 +77,8 @@ class Question(Value):
 
 
 class Said(Value):
-    """What came. ``recorded`` is None where nothing took place, or nothing is to be recorded."""
+    """What came. ``recorded`` is None where nothing took place, or nothing is to be recorded; ``beyond_budget``: it was
+    stopped before a request that could have passed a budget."""
 
     source: Source
     text: str
@@ -77,6 +86,7 @@ class Said(Value):
     interrupted: bool
     failure: str | None
     cost_usd: Decimal | None
+    beyond_budget: bool = False
 
 
 class Voice(Protocol):
@@ -138,7 +148,8 @@ class Asker:
                     raise
                 self.voice.note(f"{source.shown} cannot be asked ({error}); {following.shown} is asked instead")
                 continue
-            if said.failure is None or said.interrupted or following is None:
+            # Whoever is asked instead would spend of the same budget.
+            if said.failure is None or said.interrupted or said.beyond_budget or following is None:
                 return said
             self.voice.note(f"{source.shown} failed ({one_line(said.failure)}); {following.shown} is asked instead")
         raise AssertionError("there is always somebody to ask")
@@ -167,14 +178,10 @@ class Asker:
             tools=question.tools,
         )
         conversation = Conversation(workspace, question.session, fresh=question.fresh)
-        prepared = conversation.prepare(wish)
-        while conversation.overfull(prepared):
-            voice.note(f"the context has {short_count(prepared.input_tokens)} tokens: its oldest turns are compacted")
-            conversation.compact(prepared, worker)
-            before, prepared = prepared.input_tokens, conversation.prepare(wish)
-            if prepared.input_tokens >= before:
-                break
-        self.purse.spend(conversation.spent_usd)
+        try:
+            prepared = self._fitting(conversation, wish, worker)
+        finally:
+            self.purse.spend(conversation.spent_usd)
         prepared = conversation.budgeted(prepared, worker)
         turns = prepared.context.turns
         context = f"resumes {turns} turn{'s' * (turns != 1)} ({short_count(prepared.context_tokens)} tokens)"
@@ -193,30 +200,36 @@ class Asker:
                 voice.text,
                 keeping,
                 on_call=voice.called,
-                goes_on=self.purse.allows,
                 shape=lambda turn: shape(replace(turn, status="error") if alarm.rang else turn),
             )
         failure = None if worked.failure is None else worked.failure.text
         if alarm.rang:
             failure = f"it did not end within {self._timeout_s:g} s; what had arrived is kept: run again to go on"
         if worked.stopped and failure is None and not worked.interrupted:
-            failure = self._why_stopped(worked.replies)
+            failure = conversation.beyond_budget or _unending(worked.replies)
+        elif failure is None and worked.replies and worked.replies[-1].stop_reason in _ODD_ENDS:
+            voice.note(f"  {_ODD_ENDS[worked.replies[-1].stop_reason].format(tokens=conversation.longest)}")
         return Said(
             source=source,
             text=worked.text,
             recorded=recorded,
             interrupted=worked.interrupted and not alarm.rang,
             failure=failure,
-            cost_usd=_cost(workspace, recorded),
+            cost_usd=conversation.cost_usd,
+            beyond_budget=conversation.beyond_budget is not None,
         )
 
-    def _why_stopped(self, replies: Sequence[Reply]) -> str:
-        limit = self.purse.limit
-        if limit is not None:
-            return (
-                f"the budget of {limit.name} is spent in the middle of the work; what was done is kept: {limit.advice}"
-            )
-        return f"the model did not come to an end in {len(replies)} requests; what was done is kept: run again to go on"
+    def _fitting(self, conversation: Conversation, wish: asking.Wish, worker: Worker) -> asking.Prepared:
+        """The request, its oldest turns compacted until it fits."""
+        prepared = conversation.prepare(wish)
+        while conversation.overfull(prepared):
+            tokens = short_count(prepared.input_tokens)
+            self.voice.note(f"the context has {tokens} tokens: its oldest turns are compacted")
+            conversation.compact(prepared, worker)
+            before, prepared = prepared.input_tokens, conversation.prepare(wish)
+            if prepared.input_tokens >= before:
+                break
+        return prepared
 
     def _agent(self, source: Source, question: Question, shape: Callable[[Turn], Turn]) -> Said:
         workspace, voice = self.workspace, self.voice
@@ -250,8 +263,12 @@ class Asker:
             recorded=answered.recorded,
             interrupted=done.interrupted,
             failure=done.failure,
-            cost_usd=_cost(workspace, answered.recorded),
+            cost_usd=answered.cost_usd,
         )
+
+
+def _unending(replies: Sequence[Reply]) -> str:
+    return f"the model did not come to an end in {len(replies)} requests; what was done is kept: run again to go on"
 
 
 class _Alarm:
@@ -278,10 +295,6 @@ class _Alarm:
 
     def __exit__(self, *_: object) -> None:
         self.cancel()
-
-
-def _cost(workspace: Workspace, recorded: Recorded | None) -> Decimal | None:
-    return None if recorded is None else metrics_of(recorded.turn, workspace.price).cost_usd
 
 
 def source_of(word: str) -> Source:

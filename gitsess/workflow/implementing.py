@@ -155,7 +155,7 @@ class Worker:
             if following.attempt - first >= limit:
                 return self._failed(task, following, said, run, touched)
             if following.ask:
-                self._look(following)
+                self._look(task, following)
                 self._witness.step(task, following.name, following.attempt - first + 1, limit)
                 said, touched = self._asked(task, following)
                 self._witness.changed(touched)
@@ -197,10 +197,11 @@ class Worker:
             return self._tested(task, following, command, tried=False)
         return self._tested(task, following.replace(attempt=following.failed.attempt), command)
 
-    def _look(self, following: Next) -> None:
+    def _look(self, task: Task, following: Next) -> None:
         """Before anything is written for a task: whether a test that fails will say anything."""
         command = self._way.command
-        if command is None or self._green or following != Next(name=RED, attempt=1, ask=True):
+        begins = following == Next(name=RED, attempt=1, ask=True) and not self._steps(task)
+        if command is None or self._green or not begins:
             return
         self._witness.testing(command)
         run = self._bench.test(command)
