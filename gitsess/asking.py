@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import ROUND_FLOOR, Decimal
 from pathlib import Path
+from uuid import uuid4
 
 from gitsess import exchanges, turns
 from gitsess.budgets import Limit
@@ -439,7 +440,8 @@ class Conversation:
         if refused or not self._workspace.settings.enabled:
             return Answered(reply=reply, recorded=None)
         answer = Timed(reply=reply, started=started, ended=self._workspace.around.now())
-        return Answered(reply=reply, recorded=self._record(prepared, provider, [answer], None, shape))
+        turn = shape(self._turn_of(prepared, provider, [answer], None))
+        return Answered(reply=reply, recorded=self._keep(turn))
 
     def work(
         self,
@@ -455,15 +457,51 @@ class Conversation:
         turn. Each of them is held to the wish's budget; ``beyond_budget`` says why one was not sent.
         """
         provider.prepare()
+        if not self._workspace.settings.enabled:
+            return self._worked(prepared, provider, on_text, on_end, on_call, lambda answers, worked: None)[0], None
+        turn_id = TurnId(uuid4().hex)
+
+        def turn_of(answers: Sequence[Timed], worked: Worked) -> Turn:
+            return shape(replace(self._turn_of(prepared, provider, answers, worked), turn_id=turn_id))
+
+        with self._workspace.working(self.session, turn_id) as keep:
+            worked, answers = self._worked(
+                prepared,
+                provider,
+                on_text,
+                on_end,
+                on_call,
+                lambda answers, worked: keep(self._workspace.situated(turn_of(answers, worked))),
+            )
+            refused = worked.failure is not None and not worked.failure.sent and not worked.messages
+            return worked, None if refused or not answers else self._keep(turn_of(answers, worked))
+
+    def _worked(
+        self,
+        prepared: Prepared,
+        provider: Worker,
+        on_text: Callable[[str], None],
+        on_end: Callable[[], None],
+        on_call: Callable[[str, JSONObject], None],
+        so_far: Callable[[Sequence[Timed], Worked], None],
+    ) -> tuple[Worked, list[Timed]]:
+        """What came of the requests. ``so_far`` has what came until then, before each but the first."""
         now, price = self._workspace.around.now, self._workspace.price
         started: list[datetime] = []
         ended: list[datetime] = []
-
         self.longest = prepared.request.max_tokens
 
+        def answers_of(replies: Sequence[Reply]) -> list[Timed]:
+            ends = [*ended, *[now()] * (len(replies) - len(ended))]
+            return [
+                Timed(reply=reply, started=begun, ended=done)
+                for reply, begun, done in zip(replies, started, ends, strict=False)
+            ]
+
         def room(replies: Sequence[Reply], messages: Sequence[JSONObject]) -> int:
-            timed = [Timed(reply=r, started=at, ended=at) for r, at in zip(replies, started, strict=True)]
-            cost = exchanges.cost_usd(timed, prepared.request.model, price)
+            answers = answers_of(replies)
+            so_far(answers, _until_now(replies, messages))
+            cost = exchanges.cost_usd(answers, prepared.request.model, price)
             try:
                 self.longest = self._room(prepared, provider, cost, replies[-1], messages)
             except BudgetExceeded as error:
@@ -488,25 +526,11 @@ class Conversation:
                 f" what was done is kept: {limit.advice}"
             )
             worked = worked.replace(stopped=True)
-        ended += [now()] * (len(worked.replies) - len(ended))
-        refused = worked.failure is not None and not worked.failure.sent and not worked.messages
-        answers = [
-            Timed(reply=reply, started=begun, ended=done)
-            for reply, begun, done in zip(worked.replies, started, ended, strict=False)
-        ]
+        answers = answers_of(worked.replies)
         self.cost_usd = exchanges.cost_usd(answers, prepared.request.model, price)
-        if refused or not answers or not self._workspace.settings.enabled:
-            return worked, None
-        return worked, self._record(prepared, provider, answers, worked, shape)
+        return worked, answers
 
-    def _record(
-        self,
-        prepared: Prepared,
-        provider: Provider,
-        answers: Sequence[Timed],
-        worked: Worked | None,
-        shape: Callable[[Turn], Turn],
-    ) -> Recorded:
+    def _turn_of(self, prepared: Prepared, provider: Provider, answers: Sequence[Timed], worked: Worked | None) -> Turn:
         turn = exchanges.turn_of(
             answers,
             prompt=prepared.wish.prompt,
@@ -517,10 +541,9 @@ class Conversation:
             agent=provider.agent,
             price=self._workspace.price,
         )
-        turn = replace(
+        return replace(
             turn, context=prepared.read_in, task=prepared.wish.task, estimated_cost_usd=prepared.expected_usd
         )
-        return self._keep(shape(turn))
 
     def _keep(self, turn: Turn) -> Recorded:
         recorded = self._workspace.record(self.session, self._workspace.situated(turn), paid=True)
@@ -568,6 +591,14 @@ def _still_cached(context: Context, usage: TokenUsage | None, now: datetime) -> 
 def _longest(wish: Wish) -> int:
     """How many tokens an answer may have where no budget says less."""
     return min(wish.max_tokens, max_output_tokens(wish.model))
+
+
+def _until_now(replies: Sequence[Reply], messages: Sequence[JSONObject]) -> Worked:
+    """What came of a turn that goes on, as if it had been interrupted here."""
+    text = next((reply.text for reply in reversed(replies) if reply.text.strip()), "")
+    return Worked(
+        replies=tuple(replies), messages=tuple(messages), text=text, interrupted=True, failure=None, stopped=False
+    )
 
 
 def _is_cut(worked: Worked) -> bool:

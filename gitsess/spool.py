@@ -1,6 +1,7 @@
 """The spool: turns that are paid for and not yet commits, one JSON file each.
 
     <git common dir>/ai-sessions/spool/<time>-<number>-<turn id>.json  a turn that waits
+    <git common dir>/ai-sessions/spool/<…>.open                        a turn that is being worked on, as far as it is
     <git common dir>/ai-sessions/spool/<any name>.commit               a code commit that was made, from the hook
     <git common dir>/ai-sessions/spool/<any name>.event                an agent had a prompt, or answered one
     <git common dir>/ai-sessions/spool/failed/                         can never be appended; kept
@@ -9,6 +10,9 @@
 A file is ``{"v":1, "repository": <common dir>, "session": …, "turn": {…}}``; ``turn`` is an input of
 ``record`` with its ``turn_id`` fixed. Files are 0600 and appear by rename; their order means nothing
 beyond the order in which they are tried.
+
+An ``.open`` file is the same, of a turn of many requests, after each but the last of them. The process that works on it
+holds it (``locks.Held``), and removes it once the turn is recorded; where nobody holds it any more, it waits.
 
 A ``.commit`` file is lines of ``<key> <value>``, which a shell writes without a thought of quoting: ``commit`` (full
 oid), ``parent`` (each), ``branch`` (a full ref, or ``HEAD``) and ``worktree`` (as ``AI-Worktree``); then an empty line,
@@ -23,13 +27,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from gitsess import strictjson
 from gitsess.errors import FormatError, NewerFormat
-from gitsess.locks import make_private, write_private
+from gitsess.locks import Held, make_private, take_over, write_private
 from gitsess.model import JSONObject, Oid, SessionName
 from gitsess.names import is_valid
 from gitsess.values import Value
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 VERSION = 1
 COMMIT_SUFFIX = ".commit"
 EVENT_SUFFIX = ".event"
+OPEN_SUFFIX = ".open"
 _SUFFIXES = (".json", EVENT_SUFFIX, COMMIT_SUFFIX)
 """In the order in which they are drained: commits are linked to the turns that are there by then."""
 _NOUNS = dict(zip(_SUFFIXES, ("turn", "event", "commit"), strict=True))
@@ -83,6 +89,25 @@ class Event(Value):
     body: JSONObject
 
 
+class Open:
+    """The file of a turn that is being worked on."""
+
+    def __init__(self, held: Held, entry: Callable[[JSONObject], bytes]) -> None:
+        self._held = held
+        self._entry = entry
+
+    def put(self, turn: JSONObject) -> None:
+        """Keeps the turn as far as it is; raises OSError."""
+        self._held.write(self._entry(turn))
+
+    def close(self, *, recorded: bool) -> None:
+        """Lets go of it: where the turn was ``recorded`` it goes, else it waits."""
+        if recorded:
+            with suppress(OSError):
+                os.unlink(self._held.path)
+        self._held.let_go()
+
+
 class Spool:
     """The spool of one repository, over its own folder and the person's."""
 
@@ -94,14 +119,22 @@ class Spool:
 
     def put(self, session: str, turn: JSONObject, *, name: str) -> Path:
         """Keeps a turn; returns its file. Raises the last OSError where no folder takes it."""
-        entry = {"v": VERSION, "repository": self._repository, "session": session, "turn": turn}
-        data = strictjson.dumps(entry).encode()
+        data = self._entry(session, turn)
         try:
             return self._write(self._folder, name, data)
         except OSError:
             if self._fallback is None:
                 raise
             return self._write(self._fallback, name, data)
+
+    def _entry(self, session: str, turn: JSONObject) -> bytes:
+        entry = {"v": VERSION, "repository": self._repository, "session": session, "turn": turn}
+        return strictjson.dumps(entry).encode()
+
+    def open(self, session: str, *, name: str) -> Open:
+        """A place for a turn that is being worked on."""
+        held = Held(os.path.join(self._folder, f"{name}{OPEN_SUFFIX}"))
+        return Open(held, lambda turn: self._entry(session, turn))
 
     @staticmethod
     def _write(folder: str, name: str, data: bytes) -> Path:
@@ -199,7 +232,8 @@ class Spool:
 
         try:
             with os.scandir(self._folder) as entries:
-                found = [e for e in entries if e.is_file(follow_symlinks=False) and not e.name.endswith(_SUFFIXES)]
+                others = [e for e in entries if not e.name.endswith((*_SUFFIXES, OPEN_SUFFIX))]
+                found = [e for e in others if e.is_file(follow_symlinks=False)]
                 return sorted(Path(e.path) for e in found if e.stat().st_mtime < before.timestamp())
         except OSError:
             return []
@@ -229,9 +263,16 @@ def _lines_of(path: Path, limit: int) -> tuple[dict[str, str], str, datetime]:
 def _files_in(folder: str) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
-            found = [e.name for e in entries if e.name.endswith(_SUFFIXES) and e.is_file(follow_symlinks=False)]
+            names = [e.name for e in entries if e.is_file(follow_symlinks=False)]
     except OSError:
         return []
+    found = [name for name in names if name.endswith(_SUFFIXES)]
+    for name in names:
+        if name.endswith(OPEN_SUFFIX):
+            waits = f"{name.removesuffix(OPEN_SUFFIX)}.json"
+            # Who worked on it did not come to its end.
+            if take_over(os.path.join(folder, name), os.path.join(folder, waits)):
+                found.append(waits)
     if not found:
         return []
     from pathlib import Path

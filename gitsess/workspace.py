@@ -11,7 +11,8 @@ says that neither worked and the caller still holds it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from decimal import Decimal
 from functools import cached_property
@@ -30,7 +31,7 @@ from gitsess.errors import (
 from gitsess.gitcli import Git, Repository, discover
 from gitsess.history import History
 from gitsess.locks import flock
-from gitsess.model import Oid, SessionName, TokenUsage
+from gitsess.model import Oid, SessionName, TokenUsage, TurnId
 from gitsess.names import session_name
 from gitsess.spool import Spool, noun
 from gitsess.values import Value
@@ -337,6 +338,26 @@ class Workspace:
             # A commit made now comes after this turn: its event follows once the turn is appended.
             place.mark(session)
         return Recorded(turn=turn, spooled=path, reason=str(why))
+
+    @contextmanager
+    def working(self, session: SessionName, turn_id: TurnId) -> Iterator[Callable[[Turn], None]]:
+        """What keeps a turn as far as it is, while it is worked on in the block: if this process comes to its end
+        before the block does, the next command appends it. The turn itself is to be recorded in the block."""
+        from gitsess import records, turns
+
+        opened = self.spool.open(session, name=f"{int(self.around.now().timestamp() * 1000):014d}-000000-{turn_id}")
+
+        def keep(turn: Turn) -> None:
+            # It is for the worst case only, and no reason to stop.
+            with suppress(OSError):
+                opened.put(records.dump(turns.redacted(turn, self.redactor)))
+
+        recorded = False
+        try:
+            yield keep
+            recorded = True
+        finally:
+            opened.close(recorded=recorded)
 
     def drain(self, *, wait_s: float = 0.0, patience: float = 0.0) -> Drained:
         """Appends what waits in the spool: turns, then those that agents' events tell of, then the events of commits;

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -248,6 +248,30 @@ def test_a_drain_that_was_killed_after_the_append_does_not_append_again(repo: Re
     assert repo.workspace().drain().appended == 1
     assert repo.git("rev-list", "--count", REF) == "1"
     assert places.files() == []
+
+
+def test_a_turn_that_is_worked_on_is_taken_once_nobody_holds_it(repo: Repo, places: Places) -> None:
+    """Not while somebody does, however often they write it anew; what became of it last is appended, once."""
+    spool = Spool(repo.path / ".git", None)
+    said = turn("Half", turn_id="ab" * 16)
+    opened = spool.open(NAME, name="00000000000001-000000-x")
+    for prompt in ("Half", "Whole"):
+        said = replace(said, prompt=prompt)
+        opened.put(dump(said))
+        assert spool.waiting() == []
+        assert "spool" not in repo.ai("list").err
+        assert [Path(name).suffix for name in places.files()] == [".open"]
+    assert repo.ai("doctor", "--json").json["findings"] == []
+    opened.close(recorded=False)
+    assert "1 turn from the spool appended" in repo.ai("list").err
+    assert (prompts(repo), places.files()) == (["Whole"], [])
+    # One whose turn is recorded leaves nothing, nor does one that was killed before its file could go.
+    for recorded in (True, False):
+        opened = spool.open(NAME, name="00000000000002-000000-x")
+        opened.put(dump(said))
+        opened.close(recorded=recorded)
+        repo.ai("list")
+        assert (prompts(repo), places.files()) == (["Whole"], [])
 
 
 def test_a_file_that_cannot_be_removed_is_reported_and_stops_nothing(

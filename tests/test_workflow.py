@@ -551,6 +551,44 @@ def test_stopped_between_the_steps_it_goes_on_where_it_stood(planned: Repo, scri
     assert len(script.bodies) == asked
 
 
+def test_killed_in_the_middle_of_a_turn_what_was_paid_is_kept(planned: Repo, script: Script, model: StandIn) -> None:
+    """Of a turn of many requests those that were answered, and their files: the task that is done after
+    all is committed whole."""
+    before = len(model.requests)
+    going: list[subprocess.Popen[str]] = []
+
+    def killing(body: Mapping[str, Any]) -> str:
+        going[0].send_signal(signal.SIGKILL)
+        return "Too late."
+
+    script.says(write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), killing)
+    going.append(
+        subprocess.Popen(
+            [*PROGRAM, "implement", "calc", "--task", "T1.1", "--commit"],
+            cwd=planned.path,
+            env={**os.environ, **planned.environment},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    )
+    assert "write_file calc.py" in going[0].communicate()[1]
+    spool = planned.path / ".git/ai-sessions/spool"
+    (waiting,) = spool.iterdir()
+    assert waiting.suffix == ".open"
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--commit")
+    assert "1 turn from the spool appended" in ran.err
+    assert list(spool.iterdir()) == []
+    turns = [item for item in items(planned, "implement-calc") if item.facts.kind == "turn"]
+    assert [item.facts.status for item in turns] == ["ok", "interrupted"]
+    assert step_of(planned, turns[1]) == {"name": "green", "attempt": 1, "files": ["calc.py"]}
+    served = [int(received.usage["output_tokens"]) for received in model.requests[before:] if received.usage]
+    metrics = [item.facts.metrics for item in turns]
+    assert sum(one.usage.output_tokens for one in metrics if one is not None) == sum(served[:3])
+    assert planned.git("show", "--name-only", "--format=").split() == ["calc.py", "test_add.py"]
+    assert planned.git("status", "--porcelain") == ""
+
+
 def test_a_turn_that_broke_off_is_asked_for_again(planned: Repo, script: Script, model: StandIn) -> None:
     """It is kept with its status; the step is the same one."""
     model.fail(Fault(kind="cut", after_deltas=1))

@@ -115,7 +115,8 @@ FILES = (
     Entry("refs/ai-sessions/SESSION", "A session: a ref of the repository, common to all of its worktrees."),
     Entry(
         ".git/ai-sessions/spool/",
-        "Turns that could not be appended yet, a file each (0600); the next command appends them. failed/ in it"
+        "Turns that could not be appended yet, a file each (0600); the next command appends them; and one that is"
+        " being worked on (.open), as far as it is. failed/ in it"
         " holds what can never be appended.",
     ),
     Entry("$XDG_STATE_HOME/gitsess/spool/", "The same, where the repository cannot be written."),
