@@ -573,6 +573,21 @@ def test_the_persons_hooks_run(repo: Repo, tmp_path: Path) -> None:
     assert repo.git("log", "-1", "--format=%B").strip() == "A\nReviewed-by: Bob"
 
 
+def test_what_a_hook_added_is_not_taken_back_by_the_index(repo: Repo) -> None:
+    """As of one that lays out what is committed: the next commit leaves it as it is."""
+    hook(repo, "pre-commit", "for f in a.py new.py; do echo tidy >>$f; git add $f; done")
+    write(repo, "a.py")
+    repo.git("add", "a.py")
+    repo.git("-c", "core.hooksPath=/dev/null", "commit", "-qm", "A")
+    write(repo, "a.py", "changed\n")
+    write(repo, "new.py")
+    write(repo, "staged.py")
+    repo.git("add", "staged.py")
+    commit(repo.git_handle, repo.path, ["a.py", "new.py"], "B")
+    assert repo.git("show", "HEAD:a.py") == "changed\ntidy"
+    assert repo.git("status", "--porcelain") == "A  staged.py"
+
+
 def test_where_the_environment_names_the_repository(repo: Repo, tmp_path: Path) -> None:
     """GIT_DIR and GIT_WORK_TREE are honoured for the tree that they name."""
     work = tmp_path / "elsewhere"

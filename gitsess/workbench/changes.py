@@ -330,6 +330,8 @@ def commit(git: Git, top: Path, paths: Sequence[str], message: str) -> Oid | Non
             making = ("commit", "--quiet", "--only", "--cleanup=whitespace", "--file=-", *_from_file(listed))
             _must(person.run("-c", "i18n.commitEncoding=UTF-8", *making, stdin=well_formed(message).encode()))
             kept.done = True
+            # What a hook added to the commit is only in git's own temporary index: the person's would take it back.
+            person.run("reset", "--quiet", *_from_file(listed))
         finally:
             kept.restore(person, new)
         return Oid(person.output("rev-parse", "--verify", "HEAD").decode().strip())
