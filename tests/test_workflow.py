@@ -344,6 +344,16 @@ def test_settings_that_the_tests_wrote_are_named_and_not_committed(planned: Repo
     assert planned.git("show", "--name-only", "--format=").split() == ["calc.py", "test_add.py"]
 
 
+def test_tests_that_fail_before_a_task_is_begun_are_told_of(planned: Repo, script: Script) -> None:
+    """With how they ended: it may be the command that is wrong, and nothing is paid yet."""
+    planned.git("config", "ai-session.testCommand", "cd nowhere && true")
+    script.says("Red.", "Green.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--attempts", "1", code=1)
+    told = ran.err.splitlines()
+    assert told[1].startswith("the tests fail already, before the task is begun")
+    assert "exit code 2: sh: 1: cd: can't cd to nowhere" in told[2] or "exit code 1: " in told[2]
+
+
 def test_without_tests_first(planned: Repo, script: Script) -> None:
     """--no-tests skips the first step; what tests there are must pass all the same."""
     (planned.path / "test_add.py").write_text(TEST_ADD)
@@ -407,6 +417,26 @@ def test_instructions_that_a_turn_changed_are_named(planned: Repo, script: Scrip
     (line,) = [line for line in ran.err.splitlines() if line.startswith("warning:")]
     assert line.startswith(f"warning: changed during the turn: {path}, which says what models are asked or agents run:")
     assert planned.git("show", "--name-only", "--format=").split() == sorted([path, "calc.py", "test_add.py"])
+
+
+def test_a_branch_that_is_left_meanwhile_gets_no_commit_elsewhere(planned: Repo, script: Script) -> None:
+    """It is said, the work is kept, and whoever runs it again says where it goes."""
+
+    def leaving(body: Mapping[str, Any]) -> Answer:
+        planned.git("checkout", "-q", "-b", "other")
+        return write("calc.py", ADD)
+
+    head = planned.git("rev-parse", "HEAD")
+    script.says(write("test_add.py", TEST_ADD), "Red.", leaving, "Green.")
+    ran = planned.ai("implement", "calc", "--task", "T1.1", "--commit", code=1)
+    assert ran.err.splitlines()[-1].startswith(
+        "error: T1.1 is not committed: the branch main was checked out when the work began, and now it is the branch"
+    )
+    assert planned.git("rev-parse", "HEAD") == head
+    planned.git("checkout", "-q", "main")
+    assert "committed as" in planned.ai("implement", "calc", "--task", "T1.1", "--commit").err
+    assert planned.git("show", "--name-only", "--format=", "main").split() == ["calc.py", "test_add.py"]
+    assert planned.git("rev-parse", "other") == head
 
 
 # What is a person's own

@@ -20,7 +20,7 @@ from gitsess.errors import GitsessError, NotFound, StoreError, UsageError
 from gitsess.model import Oid
 from gitsess.names import join, shown
 from gitsess.plan import Plan, Task, writing
-from gitsess.text import one_line, well_formed
+from gitsess.text import clip, one_line, well_formed
 from gitsess.turns import Turn
 from gitsess.values import Value
 from gitsess.workbench import changes, settings
@@ -33,6 +33,7 @@ from gitsess.workflow.bench import Bench
 from gitsess.workflow.tasks import COMPLETED, FAILED, IN_PROGRESS, PENDING, Step
 
 RED, GREEN, REFACTOR = "red", "green", "refactor"
+_COLUMNS = 74
 ATTEMPTS = 3
 """How often a step is tried where nothing else is said."""
 _TEMPLATES = {RED: "implement-tests", GREEN: "implement", REFACTOR: "implement-refactor"}
@@ -135,6 +136,7 @@ class Worker:
         """The steps where nothing is to be recorded: as long as the command runs, and no longer."""
         self._printed = ""
         self._warned: set[str] = set()
+        self._branch = bench.workspace.branch()
         self._green = False
         """Whether the tests are known to pass as things are."""
 
@@ -207,6 +209,7 @@ class Worker:
         run = self._bench.test(command)
         if not (run.passed or run.no_tests):
             self._witness.note("the tests fail already, before the task is begun: that new ones fail will not be seen")
+            self._witness.note(f"    {_last_line(run)}")
 
     def _steps(self, task: Task) -> list[Step]:
         if not self._recorded:
@@ -376,6 +379,13 @@ class Worker:
 
         Raises StoreError where some of that was there before the task.
         """
+        now = self._bench.workspace.branch()
+        if now != self._branch:
+            was, now = (f"the branch {one_line(name)}" if name else "no branch" for name in (self._branch, now))
+            raise StoreError(
+                f"{task.id} is not committed: {was} was checked out when the work began, and now it is {now}: go back"
+                " and run again, or run again to commit it here"
+            )
         files, before = tasks.files_of(self._steps(task))
         left = sorted(path for path in files if settings.is_settings(tuple(path.split("/"))))
         if left:
@@ -421,6 +431,12 @@ def why(outcome: Outcome) -> GitsessError:
         f"{outcome.task.id} is not done: {ended}; what was tried is kept: run again to go on{there}, 'git ai-session"
         " escalate opus' asks a stronger model"
     )
+
+
+def _last_line(run: TestRun) -> str:
+    """What a run of tests printed last, with its exit code."""
+    lines = [line for line in run.output.splitlines() if line.strip()]
+    return clip(f"exit code {run.code}" + (f": {one_line(lines[-1])}" if lines else ""), _COLUMNS)
 
 
 def _listed(texts: Sequence[str]) -> str:
