@@ -93,6 +93,20 @@ def test_everything_has_the_turns_with_what_they_were_expected_to_cost(repo: Rep
     assert sum(one.kind == "turn" for one in found(workspace, everything=True)) == 5
 
 
+def test_what_could_not_be_foreseen_is_there_all_the_same(repo: Repo) -> None:
+    """A turn of a verb whose model has no known price, or whose agent has no past yet; not what an agent did by itself.
+    What is compared with what was expected is the cost of the others."""
+    workspace = repo.workspace(now=NOON)
+    record(workspace, "plan-x", "Known", agent="anthropic-api", estimated="0.2", cost_usd="0.3")
+    record(workspace, "plan-x", "No price", agent="anthropic-api", cost_usd="5")
+    record(workspace, "implement-x", "By an agent", agent="claude-code/2", task="T1.1", task_status="in_progress")
+    record(workspace, "implement-x", "By itself", agent="claude-code/2")
+    turns = [one.text for one in found(workspace, everything=True) if one.kind == "turn"]
+    assert turns == ["By an agent", "Known", "No price"]
+    lines = [line.split() for line in repo.ai("todo", "report").out.splitlines()]
+    assert ["plan", "2", "2", "$0.20", "$5.30", "+50%", "30"] in lines
+
+
 def test_the_lists_of_agents_are_read_by_conversation(repo: Repo) -> None:
     """One that went on in another session is there once, as it was left; one that was not used for a month is not
     open any more, and neither is what is in a closed session."""

@@ -182,7 +182,8 @@ def _report_lines(found: Report, look: Style) -> Iterator[str]:
 
 def _compared_cells(compared: Compared) -> list[str]:
     sums, expected = compared.sums, compared.estimated_usd
-    over = "" if not expected or sums.unpriced_turns else f"{(sums.cost_usd - expected) / expected:+.0%}"
+    # Of those alone for which something was expected.
+    over = "" if not expected or sums.unpriced_turns else f"{(compared.foreseen_usd - expected) / expected:+.0%}"
     return [
         str(sums.turns),
         str(compared.statuses.get(todos.DONE, 0)),

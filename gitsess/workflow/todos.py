@@ -1,8 +1,8 @@
 """What is to be done, in one view: tasks of plans, what a person wrote down, the lists that agents keep, and turns.
 
 A person's todo is a ``task`` event of ``todo-<feature>``, with an id of its own and the status ``pending``; another one
-with ``completed`` ends it. A turn that was expected to cost something was opened with that, and closed by its own
-commit.
+with ``completed`` ends it. A turn that a verb asked for was opened with what it was expected to cost, where that is
+known, and closed by its own commit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from gitsess import plan, report
 from gitsess import todos as lists
-from gitsess.commit import Commit
+from gitsess.commit import Commit, Facts
 from gitsess.content import NATIVE, Content
 from gitsess.conversations import conversations
 from gitsess.errors import FormatError, NotFound, UsageError
@@ -22,6 +22,7 @@ from gitsess.history import Session
 from gitsess.model import JSON, Oid, SessionName
 from gitsess.money import plus
 from gitsess.names import join, shown, split
+from gitsess.providers.anthropic_api import AGENT
 from gitsess.tally import Sums
 from gitsess.text import iso, one_line, well_formed
 from gitsess.values import Value
@@ -257,13 +258,19 @@ def _telling(workspace: Workspace, items: Sequence[tuple[Session, Commit]]) -> I
     return workspace.history.contents(wanted)
 
 
+def _is_ours(facts: Facts) -> bool:
+    """Whether a turn was asked for by a verb. Those bear what they were expected to cost; where no price is known, or
+    an agent has no past yet, they are told by who was asked, or by the task that was worked on."""
+    return facts.estimated_cost_usd is not None or facts.agent == AGENT or facts.task_status is not None
+
+
 def _turns(sessions: Sequence[Session]) -> Iterator[Todo]:
-    """The turns that were expected to cost something; one that several sessions share is there once."""
+    """The turns that verbs asked for; one that several sessions share is there once."""
     seen: set[tuple[str | None, str | None]] = set()
     for session in sessions:
         for item, entry in zip(session.counted(), session.turns(), strict=True):
             facts, key = item.facts, (session.session_id, item.facts.turn_id)
-            if facts.kind != "turn" or facts.estimated_cost_usd is None or key in seen:
+            if facts.kind != "turn" or not _is_ours(facts) or key in seen:
                 continue
             seen.add(key)
             sums = Sums()
@@ -372,10 +379,12 @@ def _task_done(workspace: Workspace, feature: str, id: str) -> Marked:
 
 
 class Compared(Value):
-    """Turns that were expected to cost something, and what they did. ``statuses`` counts them by status."""
+    """Turns of verbs, what they were expected to cost, and what they did: ``foreseen_usd`` is what those of them cost
+    for which something was expected. ``statuses`` counts them by status."""
 
     sums: Sums
     estimated_usd: Decimal
+    foreseen_usd: Decimal
     statuses: Mapping[str, int]
 
     def json(self) -> dict[str, JSON]:
@@ -424,11 +433,15 @@ def sum_up(workspace: Workspace, *, feature: str | None = None, since: datetime 
 
 def _compared(turns: Sequence[Todo]) -> Compared:
     sums = Sums()
+    foreseen = Decimal(0)
     for todo in turns:
         if todo.sums is not None:
             sums.merge(todo.session, todo.sums.plain())
+        if todo.over_usd is not None and todo.estimated_usd is not None:
+            foreseen = plus(foreseen, todo.over_usd, todo.estimated_usd)
     return Compared(
         sums=sums,
+        foreseen_usd=foreseen,
         estimated_usd=plus(*(todo.estimated_usd or Decimal(0) for todo in turns)),
         statuses=_statuses(turns),
     )
