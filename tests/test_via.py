@@ -271,6 +271,20 @@ def test_a_failure_after_something_was_said_is_a_turn(repo: Repo, stand_in: Any)
     assert "exit code 7" in repo.ai("run", "--via", "claude", "plan", "y", "Do it", code=1).err
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("error_max_budget_usd", "Claude Code spent its budget; what was done is kept: raise --budget to go on"),
+        ("error_of_another_kind", "error_of_another_kind"),
+    ],
+)
+def test_a_word_of_the_agents_is_told_in_ours(word: str, said: str, repo: Repo, stand_in: Any) -> None:
+    end = {"type": "result", "subtype": word, "session_id": MARK, "usage": USED, "is_error": True}
+    stand_in(say(INIT, SAID, json.dumps(end)))
+    assert repo.ai("run", "--via", "claude", "plan", "x", "Do it", code=1).err.splitlines()[-1] == f"error: {said}"
+    assert repo.session("plan-x").commits[-1].facts.status == "error"
+
+
 def test_the_turn_before_is_not_taken_for_this_one(repo: Repo, stand_in: Any) -> None:
     """Where the program fails before it writes anything down, the last turn of its transcript is an earlier one."""
     at = datetime.now(UTC) - timedelta(seconds=31)

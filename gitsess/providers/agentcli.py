@@ -123,9 +123,18 @@ class _Claude(Program):
             heard.final = _text(event.get("result"))
             heard.usage = _usage(event.get("usage"), "input_tokens", "cache_read_input_tokens", "output_tokens")
             if event.get("is_error") is True:
-                reason = heard.final or _text(event.get("subtype")) or "no reason given"
+                word = _text(event.get("subtype")) or ""
+                reason = heard.final or _CLAUDES_WORDS.get(word, word) or "no reason given"
                 heard.failure = one_line(reason)[:300]
         return ""
+
+
+_CLAUDES_WORDS = {
+    "error_max_budget_usd": "Claude Code spent its budget; what was done is kept: raise --budget to go on",
+    "error_max_turns": "Claude Code came to the most turns that it may take; what was done is kept: run again to go on",
+    "error_during_execution": "Claude Code failed in the middle, and did not say why; what was done is kept",
+}
+"""What stands where it gives no reason in words."""
 
 
 class _Codex(Program):
