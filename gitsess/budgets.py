@@ -86,12 +86,31 @@ class Purse:
     """
 
     def __init__(self, workspace: Workspace, feature: str, *, budget_usd: Decimal | None, over: bool = False) -> None:
+        self._workspace, self._feature = workspace, feature
         self._budget_usd = budget_usd
         self._over = over
         self._told: set[str] = set()
-        self._standings = standings(workspace, feature) if workspace.settings.enabled else []
         self.spent_usd = Decimal(0)
         """What the command has spent so far."""
+        self._standings = self._read()
+
+    def _read(self) -> list[Standing]:
+        """The budgets as they stand, without what this command has spent."""
+        if not self._workspace.settings.enabled:
+            return []
+        found = standings(self._workspace, self._feature)
+        return [one.replace(spent_usd=plus(one.spent_usd, -self.spent_usd)) for one in found]
+
+    def look_again(self) -> None:
+        """Sees what others have spent meanwhile."""
+        known = {(one.span, one.of): one for one in self._standings}
+        self._standings = [
+            # What this command spent may not be recorded yet, and then is not among it.
+            one.replace(spent_usd=max(one.spent_usd, known[one.span, one.of].spent_usd))
+            if (one.span, one.of) in known
+            else one
+            for one in self._read()
+        ]
 
     def spend(self, cost_usd: Decimal | None) -> None:
         self.spent_usd = plus(self.spent_usd, cost_usd or Decimal(0))

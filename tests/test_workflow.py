@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -1020,6 +1021,20 @@ def test_a_budget_counts_what_is_not_recorded(planned: Repo, script: Script) -> 
     ran = planned.ai(*words, code=1, env={"USE_SESSIONS": "false"})
     assert "not recorded  $0.1" in ran.err
     assert "of which $0.1" in ran.err.splitlines()[-1]
+    assert script.steps == []
+
+
+def test_a_budget_counts_what_others_spend_meanwhile(planned: Repo, script: Script) -> None:
+    """As where somebody works in another worktree: the next turn is not asked for."""
+
+    def meanwhile(body: Mapping[str, Any]) -> str:
+        planned.record("ask-other", {"prompt": "What else?", "cost_usd": "0.50"})
+        return "Red."
+
+    planned.git("config", "ai-session.budget", "0.40/day")
+    script.says(write("test_add.py", TEST_ADD), meanwhile)
+    ran = planned.ai("implement", "calc", "--task", "T1.1", code=1)
+    assert re.match(r"error: \$0\.5\d of the \$0\.40 for \S+ are spent", ran.err.splitlines()[-1])
     assert script.steps == []
 
 

@@ -124,6 +124,7 @@ class Asker:
         self._sources = list(sources)
         self._max_tokens, self._arguments, self._timeout_s = max_tokens, arguments, timeout_s
         self._worker: Worker | None = None
+        self._asked = False
 
     @property
     def source(self) -> Source:
@@ -140,6 +141,9 @@ class Asker:
         Raises BudgetExceeded; ProviderError where nobody could be asked, UsageError for what cannot be sent.
         """
         for source, following in zip(self._sources, [*self._sources[1:], None], strict=True):
+            if self._asked:
+                self.purse.look_again()
+            self._asked = True
             self.purse.check()
             try:
                 said = self._one(source, question, shape)
