@@ -440,6 +440,35 @@ def test_a_branch_that_is_left_meanwhile_gets_no_commit_elsewhere(planned: Repo,
     assert planned.git("rev-parse", "other") == head
 
 
+@pytest.mark.parametrize("at", ["red", "green"])
+def test_a_plan_that_is_changed_meanwhile_is_not_worked_on_by_the_old_one(
+    planned: Repo, script: Script, tmp_path: Path, at: str
+) -> None:
+    """Nothing more is asked for, and the task that stands in the place of the old one is not taken for done."""
+    path = tmp_path / "plan.yaml"
+    path.write_text(PLAN.split("```yaml\n")[1].split("```")[0].replace("Add two numbers", "Something else"))
+
+    def replanning(body: Mapping[str, Any]) -> str:
+        planned.ai("plan", "calc", "--import", str(path))
+        return "Done."
+
+    steps: list[Step] = [write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD)]
+    script.says(*(steps[:1] if at == "red" else steps), replanning)
+    ran = planned.ai("implement", "calc", "--all", "--json", code=3)
+    assert ran.err.splitlines()[-1] == (
+        "error: the plan was changed while T1.1 was worked on; what was done is kept: run again to go on by the new one"
+    )
+    assert script.steps == []
+    assert statuses(planned)["T1.1"] != "completed"
+    script.says(write("test_else.py", TEST_ADD.replace("3", "4")), "Red.", write("test_else.py", TEST_ADD), "Green.")
+    if at == "red":
+        script.steps.insert(2, write("calc.py", ADD))
+    planned.ai("implement", "calc", "--task", "T1.1")
+    assert statuses(planned)["T1.1"] == "completed"
+    assert script.steps == []
+    assert "Something else" in json.dumps(script.bodies[-1]["messages"])
+
+
 # What is a person's own
 
 
@@ -1036,6 +1065,15 @@ def test_a_budget_counts_what_others_spend_meanwhile(planned: Repo, script: Scri
     ran = planned.ai("implement", "calc", "--task", "T1.1", code=1)
     assert re.match(r"error: \$0\.5\d of the \$0\.40 for \S+ are spent", ran.err.splitlines()[-1])
     assert script.steps == []
+
+
+def test_json_tells_of_the_tasks_that_were_done_before_one_could_not_be(planned: Repo, script: Script) -> None:
+    script.says(
+        write("test_add.py", TEST_ADD), "Red.", write("calc.py", ADD), Answer(text="Green.", output_tokens=8600)
+    )
+    ran = planned.ai("implement", "calc", "--all", "--json", "--budget", "0.1", code=1)
+    assert "would pass the budget" in ran.err.splitlines()[-1]
+    assert [(task["task"], task["status"]) for task in ran.json["tasks"]] == [("T1.1", "completed")]
 
 
 def test_an_answer_that_was_cut_is_said_to_be(planned: Repo, script: Script) -> None:

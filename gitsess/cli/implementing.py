@@ -47,7 +47,12 @@ def implement(around: Surroundings, values: dict[str, Any]) -> int:
         for number, task in enumerate(chosen, 1):
             if len(chosen) > 1:
                 at.teller.note(f"[{number}/{len(chosen)}] {task.id} {one_line(task.title)}")
-            outcomes.append(worker.work(task))
+            try:
+                outcomes.append(worker.work(task))
+            except GitsessError:
+                if values["json"] and outcomes:
+                    print_json(_json(at, found, outcomes))
+                raise
             if outcomes[-1].status != COMPLETED:
                 code = 1
                 break

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from gitsess import plan
 from gitsess.content import RESPONSE
-from gitsess.errors import GitsessError, NotFound, StoreError, UsageError
+from gitsess.errors import Conflict, GitsessError, NotFound, StoreError, UsageError
 from gitsess.model import Oid
 from gitsess.names import join, shown
 from gitsess.plan import Plan, Task, writing
@@ -150,6 +150,7 @@ class Worker:
         run = self._taken_up(task)
         began: dict[str, int] = {}
         while True:
+            self._check_plan(task)
             following = next_of(self._steps(task), self._way)
             if following is None:
                 return self._completed(task, said, run, touched)
@@ -168,10 +169,22 @@ class Worker:
                 elif said.recorded.oid is None:
                     # It waits in the spool: what comes next would not find it.
                     raise StoreError(f"the turn is kept in the spool ({said.recorded.reason}): run again to go on")
+                self._check_plan(task)
             if self._way.command is None:
                 self._put(task, following, passed=following.name != RED, text="No tests were run", status=IN_PROGRESS)
                 continue
             run = self._tested(task, following, self._way.command)
+
+    def _check_plan(self, task: Task) -> None:
+        """Raises Conflict where the plan has another task in its place by now, or none."""
+        if not self._recorded:
+            return
+        found = plans.current(self._bench.workspace, features.sessions(self._bench.workspace, self._feature))
+        if found is None or found.plan.task(task.id) != task:
+            raise Conflict(
+                f"the plan was changed while {task.id} was worked on; what was done is kept: run again to go on by the"
+                " new one"
+            )
 
     def _taken_up(self, task: Task) -> TestRun | None:
         """Before anything is asked for a task, or it is said to be done: how the tests that came out wrong, or were the
