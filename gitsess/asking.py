@@ -485,11 +485,12 @@ class Conversation:
         on_call: Callable[[str, JSONObject], None],
         so_far: Callable[[Sequence[Timed], Worked], None],
     ) -> tuple[Worked, list[Timed]]:
-        """What came of the requests. ``so_far`` has what came until then, before each but the first."""
+        """What came of the requests. ``so_far`` has what came until then, before others than the first."""
         now, price = self._workspace.around.now, self._workspace.price
         started: list[datetime] = []
         ended: list[datetime] = []
         self.longest = prepared.request.max_tokens
+        due: datetime | None = None
 
         def answers_of(replies: Sequence[Reply]) -> list[Timed]:
             ends = [*ended, *[now()] * (len(replies) - len(ended))]
@@ -499,8 +500,13 @@ class Conversation:
             ]
 
         def room(replies: Sequence[Reply], messages: Sequence[JSONObject]) -> int:
+            nonlocal due
             answers = answers_of(replies)
-            so_far(answers, _until_now(replies, messages))
+            begun = now()
+            if due is None or begun >= due:
+                so_far(answers, _until_now(replies, messages))
+                # To look at what was changed takes long where much is there: a tenth of the time at most goes to that.
+                due = now() + 10 * (now() - begun)
             cost = exchanges.cost_usd(answers, prepared.request.model, price)
             try:
                 self.longest = self._room(prepared, provider, cost, replies[-1], messages)

@@ -11,7 +11,7 @@ A file is ``{"v":1, "repository": <common dir>, "session": …, "turn": {…}}``
 ``record`` with its ``turn_id`` fixed. Files are 0600 and appear by rename; their order means nothing
 beyond the order in which they are tried.
 
-An ``.open`` file is the same, of a turn of many requests, after each but the last of them. The process that works on it
+An ``.open`` file is the same, of a turn of many requests that is not at its end. The process that works on it
 holds it (``locks.Held``), and removes it once the turn is recorded; where nobody holds it any more, it waits.
 
 A ``.commit`` file is lines of ``<key> <value>``, which a shell writes without a thought of quoting: ``commit`` (full
