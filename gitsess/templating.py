@@ -171,6 +171,8 @@ class _Mark(NamedTuple):
 _MARK = re.compile(r"\{\{[ \t]*([#/]?)[ \t]*([A-Za-z][A-Za-z0-9_-]{0,40})[ \t]*\}\}")
 _ALONE = re.compile(r"^[ \t]*\{\{[ \t]*[#/][ \t]*[A-Za-z][A-Za-z0-9_-]{0,40}[ \t]*\}\}[ \t]*(?:\n|\Z)", re.MULTILINE)
 
+_BRACES = re.compile(r"\{\{[^\n{}]{0,40}\}{0,2}")
+
 
 def _pieces(text: str) -> Iterator[_Text | _Mark]:
     """The text and the marks of a template, in order. Other braces are text."""
@@ -189,6 +191,14 @@ def _pieces(text: str) -> Iterator[_Text | _Mark]:
 
 def _mark_at(found: re.Match[str]) -> int:
     return found.start() + found[0].index("{{")
+
+
+def odd_braces(text: str) -> Iterator[tuple[int, str]]:
+    """(line, beginning) of what looks as if it were meant as a mark, and is text."""
+    marks = {found.start() for found in _MARK.finditer(text)}
+    for found in _BRACES.finditer(text):
+        if not marks & {found.start(), found.start() + 1}:
+            yield text.count("\n", 0, found.start()) + 1, found[0]
 
 
 def faults(text: str, known: Mapping[str, str]) -> list[Fault]:
@@ -363,6 +373,9 @@ class Templates:
             return
         for fault in faults(text, VARIABLES[name]):
             yield Problem(path=path, line=fault.line, text=fault.text)
+        for line, braces in odd_braces(text):
+            told = f"{shown(braces)} is no variable and no part, and goes out as it stands"
+            yield Problem(path=path, line=line, text=told, note=True)
         if name in seen:
             yield Problem(path=path, line=None, text="is not used here: the repository has its own", note=True)
         seen.add(name)

@@ -193,6 +193,15 @@ def test_a_file_that_holds_nothing_is_as_if_it_were_not_there(nothing: bytes, pl
 # Checking
 
 
+def test_what_looks_like_a_mark_and_is_none_is_noted(place: Place) -> None:
+    """It goes out as it stands, which may be meant."""
+    place.put("review-again.md", "{{#errors}}\n{{errors}}\n{{/errors}}\n{{#if errors}} and {{ errors\n\n{{{errors}}}\n")
+    assert place.checked() == [
+        "review-again.md:4: note: '{{#if errors}}' is no variable and no part, and goes out as it stands",
+        "review-again.md:4: note: '{{ errors' is no variable and no part, and goes out as it stands",
+    ]
+
+
 def test_every_fault_of_every_file_is_told(place: Place) -> None:
     """Faults with file and line; variables left out, and files that are not used, as notes; README and hidden files
     are nobody's business."""

@@ -681,6 +681,15 @@ def test_a_feature_that_does_not_exist(planned: Repo, verb: str) -> None:
     assert line == "error: there is no feature 'calk'; did you mean calc?"
 
 
+@pytest.mark.parametrize("name", ["notes.md", "docs/notes.md"])
+def test_a_file_in_the_place_of_the_feature(planned: Repo, name: str) -> None:
+    """Files to review come after it, which is said."""
+    (planned.path / "docs").mkdir()
+    (planned.path / name).write_text("x")
+    line = unchanged(planned, "review", name, code=2 if "/" in name else 1)
+    assert line.endswith(f"; files come after the feature: 'git ai-session review FEATURE {name}'")
+
+
 def test_a_task_that_does_not_exist(planned: Repo) -> None:
     line = unchanged(planned, "implement", "calc", "--task", "T9.9")
     assert line == "error: the plan of calc has no task 'T9.9'; its tasks are T1.1, T1.2"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
 from gitsess import review, verdict
 from gitsess.cli.benching import At, at_work, files_of, said_json, sessions_of, unanswered
 from gitsess.cli.output import Style, print_json, print_lines, style
-from gitsess.errors import GitsessError, NotFound, UsageError
+from gitsess.errors import GitsessError, InvalidName, NotFound, UsageError
 from gitsess.text import clip, one_line, plural
 from gitsess.workbench.testing import TestCommand
 from gitsess.workflow import features, plans, reviewing, verifying
@@ -20,6 +21,17 @@ _COLUMNS = 100
 
 
 def review_feature(around: Surroundings, values: dict[str, Any]) -> int:
+    try:
+        return _review(around, values)
+    except (NotFound, InvalidName) as error:
+        name = values["feature"]
+        if name is None or not os.path.isfile(name):
+            raise
+        told = f"{error}; files come after the feature: 'git ai-session review FEATURE {one_line(name)}'"
+        raise type(error)(told) from None
+
+
+def _review(around: Surroundings, values: dict[str, Any]) -> int:
     if values["files"] and values["diff"] is not None:
         raise UsageError("give either FILES or --diff")
     with at_work(around, values) as at:
