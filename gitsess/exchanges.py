@@ -1,7 +1,7 @@
 """What went to a model's service and what came back, as the turn that it makes.
 
 A turn has one request, or with tools as many as their results took. Usage is what the service stated; where the end
-of an answer did not come, what was written is billed all the same, and is estimated from the text.
+of an answer did not come, what was written is billed all the same, and is estimated from that.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from gitsess.model import JSONObject, TokenUsage
 from gitsess.providers import Reply, Request
-from gitsess.providers.caching import Place, estimate_tokens
+from gitsess.providers.caching import BYTES_A_TOKEN, Place, estimate_tokens
 from gitsess.providers.tools import Worked
 from gitsess.turns import Pricer, Turn
 from gitsess.usage import usage_json
@@ -101,7 +101,8 @@ def cost_usd(answers: Sequence[Timed], model: str, price: Pricer) -> Decimal | N
 def _usage(reply: Reply) -> TokenUsage | None:
     usage = reply.usage
     if usage is not None and not reply.exact:
-        return usage.replace(output_tokens=max(usage.output_tokens, estimate_tokens(reply.text)))
+        arrived = max(estimate_tokens(reply.text), reply.arrived_bytes // BYTES_A_TOKEN)
+        return usage.replace(output_tokens=max(usage.output_tokens, arrived))
     if usage is None and reply.failure is not None and not reply.content:
         # The service answered with an error and no usage: it bills nothing for that.
         return TokenUsage()

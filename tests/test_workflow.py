@@ -661,6 +661,22 @@ def test_a_turn_that_broke_off_is_asked_for_again(planned: Repo, script: Script,
     assert [step_of(planned, item)["attempt"] for item in turns] == [1, 1, 1]
 
 
+def test_half_a_tool_call_is_paid_for(planned: Repo, script: Script, model: StandIn) -> None:
+    """It is of no use, and what was written of it is estimated all the same, as of a text that broke off."""
+
+    def breaking(body: Mapping[str, Any]) -> Answer:
+        model.fail(Fault(kind="cut", after_deltas=60))
+        return write("notes.txt", "x")
+
+    script.says(write("test_add.py", TEST_ADD), "Red.", breaking, write("calc.py", "a long line of code, " * 2000))
+    ran = planned.ai("implement", "calc", "--task", "T1.1", code=1)
+    assert "the answer broke off" in ran.err
+    last = items(planned, "implement-calc")[-1].facts
+    assert last.metrics is not None
+    assert (last.status, last.metrics.cost_basis) == ("error", "estimated")
+    assert last.metrics.usage.output_tokens > 100
+
+
 # Bad input
 
 

@@ -47,13 +47,15 @@ class Reply:
     """What came back, all of it or as much as arrived.
 
     ``usage`` is None where the service said nothing of it; ``exact`` is False where the end, which bears
-    the final count of output tokens, did not arrive. ``interrupted``: the person stopped it.
+    the final count of output tokens, did not arrive. ``arrived_bytes`` of UTF-8 are all that was written, also what is
+    of no use without its end, such as half a tool call. ``interrupted``: the person stopped it.
     """
 
     content: tuple[JSONObject, ...] = ()
     model: str = ""
     usage: TokenUsage | None = None
     exact: bool = True
+    arrived_bytes: int = 0
     stop_reason: str | None = None
     message_id: str | None = None
     request_id: str | None = None

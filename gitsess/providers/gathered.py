@@ -37,6 +37,7 @@ class Gathered:
         self._final = False
         self._blocks: dict[int, dict[str, Any]] = {}
         self._json: dict[int, str] = {}
+        self._bytes = 0
 
     @property
     def begun(self) -> bool:
@@ -72,15 +73,21 @@ class Gathered:
         match delta.type:
             case "text_delta":
                 block["text"] = block.get("text", "") + delta.text
+                self._count(delta.text)
                 on_text(delta.text)
             case "input_json_delta":
                 self._json[event.index] = self._json.get(event.index, "") + delta.partial_json
+                self._count(delta.partial_json)
             case "thinking_delta":
                 block["thinking"] = block.get("thinking", "") + delta.thinking
+                self._count(delta.thinking)
             case "signature_delta":
                 block["signature"] = delta.signature
             case "citations_delta":
                 block.setdefault("citations", []).append(delta.citation.model_dump(mode="json", exclude_none=True))
+
+    def _count(self, text: str) -> None:
+        self._bytes += len(text.encode("utf-8", "replace"))
 
     def _close_input(self, index: int) -> None:
         try:
@@ -103,6 +110,7 @@ class Gathered:
             model=self.model,
             usage=usage,
             exact=self._final,
+            arrived_bytes=self._bytes,
             stop_reason=self._stop_reason,
             message_id=self._message_id,
             request_id=self.request_id,
