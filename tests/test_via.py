@@ -169,6 +169,19 @@ def test_via_the_real_gemini_cli(repo: Repo, tmp_path: Path) -> None:
         assert "First." in json.dumps(service.asked[-1])
 
 
+def test_an_agent_that_keeps_no_budget_is_said_to(repo: Repo, stand_in: Any) -> None:
+    """A verb of the workflow may ask several: it is no mistake to give one, and no promise either."""
+    said = {"type": "item.completed", "item": {"type": "agent_message", "text": '```json\\n{"findings": []}\\n```'}}
+    started = {"type": "thread.started", "thread_id": MARK}
+    stand_in(say(*map(json.dumps, (started, said, {"type": "turn.completed"}))), name="codex")
+    (repo.path / "a.txt").write_text("x")
+    repo.ai("start", "x")
+    ran = repo.ai("review", "x", "a.txt", "--via", "codex", "--budget", "1")
+    assert "codex keeps no budget: whether that of $1.00 is spent is seen behind the turn" in ran.err
+    assert "no findings" in ran.out
+    assert "keeps no budget" not in repo.ai("review", "x", "a.txt", "--via", "codex").err
+
+
 # Programs that behave badly
 
 

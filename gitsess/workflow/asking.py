@@ -259,6 +259,11 @@ class Asker:
         voice.asking(question.session, source, goes_on, via.expected(workspace, prepared))
         for line in prepared.notes:
             voice.note(f"  {line}")
+        limit = self.purse.limit
+        if limit is not None and not via.keeps_budgets(source.agent):
+            voice.note(
+                f"  {source.agent} keeps no budget: whether that of {limit.name} is spent is seen behind the turn"
+            )
         answered = via.ask(workspace, prepared, voice.text, voice.keeping, shape=shape)
         done = answered.done
         return Said(
