@@ -41,6 +41,7 @@ SMALLEST_ANSWER_TOKENS = 256
 """An answer cut shorter than this by a budget is not worth its prompt."""
 MAX_FILE_BYTES = 5 * 1024 * 1024
 SUMMARY_TOKENS = 4_096
+_MOST_NAMED = 3
 
 _SYSTEM = (
     "You work with a developer on {feature!r}, a feature of their software project; this conversation is its"
@@ -169,12 +170,17 @@ class Conversation:
             blocks += read
             read_in += trailer
         known = documents_of(context.messages)
+        unchanged: list[str] = []
         for title, path in wish.files:
             text = redactor.text(file_text(title, path))
             if known.get(title) == text:
-                notes.append(f"{title} is in the context already, unchanged")
+                unchanged.append(title)
             else:
                 blocks.append(document(title, text))
+        if len(unchanged) > _MOST_NAMED:
+            notes.append(f"{len(unchanged)} files are in the context already, unchanged")
+        else:
+            notes += [f"{title} is in the context already, unchanged" for title in unchanged]
         blocks.append({"type": "text", "text": prompt})
         asked = ({"role": "user", "content": blocks},)
         request = self._request(wish, context, asked)

@@ -706,6 +706,19 @@ def test_a_file_in_the_place_of_the_feature(planned: Repo, name: str) -> None:
     assert line.endswith(f"; files come after the feature: 'git ai-session review FEATURE {name}'")
 
 
+def test_files_that_are_there_already_are_counted(planned: Repo, script: Script) -> None:
+    """Of a few each is named; of all of a repository's, how many there are."""
+    for name in "abcde":
+        (planned.path / f"{name}.txt").write_text(name)
+    planned.git("add", "-A")
+    for told in ([], ["  6 files are in the context already, unchanged"]):
+        script.says(PLAN)
+        ran = planned.ai("plan", "calc", "Once more", "--full-context")
+        assert [line for line in ran.err.splitlines() if "in the context already" in line] == told
+    script.says(PLAN)
+    assert "  a.txt is in the context already, unchanged" in planned.ai("plan", "calc", "More", "--file", "a.txt").err
+
+
 def test_a_task_that_does_not_exist(planned: Repo) -> None:
     line = unchanged(planned, "implement", "calc", "--task", "T9.9")
     assert line == "error: the plan of calc has no task 'T9.9'; its tasks are T1.1, T1.2"
