@@ -9,36 +9,33 @@ What is sent is what is stored, so that the next request begins with the very by
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
-from decimal import ROUND_FLOOR, Decimal
+from decimal import Decimal
 from pathlib import Path
 from uuid import uuid4
 
 from gitsess import exchanges, turns
-from gitsess.budgets import Limit
+from gitsess.budgets import Limit, hold
 from gitsess.catalog import CACHE_LIFETIME_1H_S, CACHE_LIFETIME_5M_S, context_window, max_output_tokens
 from gitsess.commit import Commit
-from gitsess.errors import BudgetExceeded, NotFound, ProviderError, UsageError
+from gitsess.errors import NotFound, ProviderError, UsageError
 from gitsess.estimates import TYPICAL_ANSWER_TOKENS, expected_usd
 from gitsess.exchanges import Timed
 from gitsess.handed import document
 from gitsess.history import Session
 from gitsess.model import JSONObject, SessionName, TokenUsage, TurnId
-from gitsess.names import shown, split
+from gitsess.names import split
 from gitsess.providers import Provider, Reply, Request, anthropic_api
 from gitsess.providers.caching import Place, estimate_tokens, lay_out, lifetime
 from gitsess.providers.tools import Tool, Worked, Worker, with_others
 from gitsess.resume import Context, context_of, documents_of, joined, tools_of
-from gitsess.text import short_usd, well_formed
+from gitsess.text import well_formed
+from gitsess.toolloop import Outcome, ToolLoop
 from gitsess.turns import Turn
 from gitsess.workspace import Recorded, Workspace
 
-SMALLEST_ANSWER_TOKENS = 256
-"""An answer cut shorter than this by a budget is not worth its prompt."""
 MAX_FILE_BYTES = 5 * 1024 * 1024
 SUMMARY_TOKENS = 4_096
 _MOST_NAMED = 3
@@ -138,12 +135,6 @@ class Conversation:
         self._fresh = fresh
         self._found = self._load()
         self.spent_usd = Decimal(0)
-        self.cost_usd: Decimal | None = None
-        """What the last turn that ``work`` asked for came to, recorded or not; None where that is not known."""
-        self.longest = 0
-        """How many tokens the last answer that ``work`` asked for could have."""
-        self.beyond_budget: str | None = None
-        """Why a turn was stopped before its next request."""
 
     def _load(self) -> Session | None:
         if not self._workspace.settings.enabled:
@@ -314,7 +305,7 @@ class Conversation:
         asked = ({"role": "user", "content": list(_text_blocks(_SUMMARISE))},)
         request = self._request(wish, context, asked)
         input_tokens = estimate_tokens([*request.system, *request.messages])
-        request = self._within_budget(request, wish.limit, input_tokens)
+        request = self._held(request, wish.limit, input_tokens)
         provider.prepare()
         started = self._workspace.around.now()
         reply = provider.ask(request, lambda _: None)
@@ -338,82 +329,18 @@ class Conversation:
         self._found = self._load()
         return Answered(reply=reply, recorded=recorded)
 
-    def _within_budget(
-        self,
-        request: Request,
-        limit: Limit | None,
-        input_tokens: int,
-        *,
-        tools: bool = False,
-        otherwise: str = "nothing was sent",
-    ) -> Request:
-        """``request`` with its answer no longer than the budget pays for; raises BudgetExceeded, which says what is so
-        ``otherwise``. ``tools``: it goes out with some to call."""
+    def _held(self, request: Request, limit: Limit | None, input_tokens: int, *, tools: bool = False) -> Request:
+        """``request`` with its answer no longer than the budget pays for; raises BudgetExceeded."""
         if limit is None:
             return request
-        now = self._workspace.around.now()
-        # The dearest case: nothing is in the cache, and all of it is written there; with tools it always is.
-        blocks = (request.system, *(message["content"] for message in request.messages))
-        marks = [block for some in blocks for block in some if "cache_control" in block]
-        one_hour = any(b["cache_control"].get("ttl") == "1h" for b in marks)
-        written = bool(marks or tools)
-        asked = TokenUsage(
-            input_tokens=0 if written else input_tokens,
-            cache_write_tokens=input_tokens if written else 0,
-            cache_write_1h_tokens=input_tokens if one_hour else 0,
+        return hold(
+            request,
+            limit.after(self.spent_usd),
+            input_tokens=input_tokens,
+            price=self._workspace.price,
+            at=self._workspace.around.now(),
+            tools=tools,
         )
-        prompt_usd, _ = self._workspace.price(request.model, asked, now)
-        with_one_more, _ = self._workspace.price(request.model, asked.replace(output_tokens=1000), now)
-        if prompt_usd is None or with_one_more is None:
-            raise BudgetExceeded(
-                f"the price of {shown(request.model)} is not known, so the budget of {limit.name} cannot be kept: leave"
-                " that out, or choose another model"
-            )
-        left = limit.left_usd - self.spent_usd
-        each = (with_one_more - prompt_usd) / 1000
-        affordable = int(((left - prompt_usd) / each).to_integral_value(ROUND_FLOOR)) if each else request.max_tokens
-        shortest = min(SMALLEST_ANSWER_TOKENS, request.max_tokens)
-        if affordable < shortest:
-            spent = f", of which {short_usd(limit.spent_usd + self.spent_usd)} are spent" if limit.spent_usd else ""
-            raise BudgetExceeded(
-                f"the request would pass the budget of {limit.name}{spent}: it may cost up to"
-                f" {short_usd(prompt_usd + each * shortest)} ({input_tokens:,} tokens of input, none of them cached,"
-                f" and a short answer); {otherwise}: {limit.advice}"
-            )
-        return replace(request, max_tokens=min(request.max_tokens, affordable))
-
-    def _room(
-        self,
-        prepared: Prepared,
-        provider: Provider,
-        cost_usd: Decimal | None,
-        last: Reply,
-        messages: Sequence[JSONObject],
-    ) -> int:
-        """How long the next answer of a turn may be that has come to ``cost_usd`` and ``messages`` so far, the
-        ``last`` reply among them; raises BudgetExceeded where the budget pays for none."""
-        wish = prepared.wish
-        most = _longest(wish)
-        limit = wish.limit
-        if limit is None:
-            return most
-        if cost_usd is None:
-            raise BudgetExceeded(
-                f"the price of {shown(last.model or wish.model)}, which answered, is not known, so the budget of"
-                f" {limit.name} cannot be kept; what was done is kept: leave that out, or choose another model"
-            )
-        limit = limit.replace(spent_usd=limit.spent_usd + cost_usd, left_usd=limit.left_usd - cost_usd)
-        request = replace(prepared.request, messages=(*prepared.request.messages, *messages), max_tokens=most)
-        if last.usage is not None:
-            # No text has more tokens than bytes. Only where that is too much is it worth a question to the service.
-            results = len(json.dumps(messages[-1], ensure_ascii=False).encode()) if messages[-1:] else 0
-            with suppress(BudgetExceeded):
-                known = last.usage.prompt_tokens + last.usage.output_tokens
-                if self._within_budget(request, limit, known + results, tools=True).max_tokens == most:
-                    return most
-        counted = provider.count_tokens(request)
-        kept = "what was done is kept"
-        return self._within_budget(request, limit, counted, tools=True, otherwise=kept).max_tokens
 
     def budgeted(self, prepared: Prepared, provider: Provider) -> Prepared:
         """``prepared`` held to its budget by the service's own count of its tokens."""
@@ -421,7 +348,7 @@ class Conversation:
             return prepared
         counted = provider.count_tokens(prepared.request)
         tools = bool(prepared.wish.tools)
-        request = self._within_budget(prepared.request, prepared.wish.limit, counted, tools=tools)
+        request = self._held(prepared.request, prepared.wish.limit, counted, tools=tools)
         return replace(prepared, request=request, input_tokens=counted)
 
     def ask(
@@ -458,89 +385,35 @@ class Conversation:
         *,
         on_call: Callable[[str, JSONObject], None] = lambda name, given: None,
         shape: Callable[[Turn], Turn] = lambda turn: turn,
-    ) -> tuple[Worked, Recorded | None]:
+    ) -> tuple[Outcome, Recorded | None]:
         """Sends the request with the wish's tools at hand, and as many more as their results take; all of it is one
-        turn. Each of them is held to the wish's budget; ``beyond_budget`` says why one was not sent.
+        turn. Each of them is held to the wish's budget.
         """
         provider.prepare()
+        wish, limit = prepared.wish, prepared.wish.limit
+        loop = ToolLoop(
+            self._workspace,
+            provider,
+            prepared.request,
+            wish.tools,
+            limit=None if limit is None else limit.after(self.spent_usd),
+            longest_tokens=_longest(wish),
+        )
         if not self._workspace.settings.enabled:
-            return self._worked(prepared, provider, on_text, on_end, on_call, lambda answers, worked: None)[0], None
+            return loop.run(on_text, on_end, on_call, None), None
         turn_id = TurnId(uuid4().hex)
 
         def turn_of(answers: Sequence[Timed], worked: Worked) -> Turn:
             return shape(replace(self._turn_of(prepared, provider, answers, worked), turn_id=turn_id))
 
         with self._workspace.working(self.session, turn_id) as keep:
-            worked, answers = self._worked(
-                prepared,
-                provider,
+            outcome = loop.run(
                 on_text,
                 on_end,
                 on_call,
                 lambda answers, worked: keep(self._workspace.situated(turn_of(answers, worked))),
             )
-            refused = worked.failure is not None and not worked.failure.sent and not worked.messages
-            return worked, None if refused or not answers else self._keep(turn_of(answers, worked))
-
-    def _worked(
-        self,
-        prepared: Prepared,
-        provider: Worker,
-        on_text: Callable[[str], None],
-        on_end: Callable[[], None],
-        on_call: Callable[[str, JSONObject], None],
-        so_far: Callable[[Sequence[Timed], Worked], None],
-    ) -> tuple[Worked, list[Timed]]:
-        """What came of the requests. ``so_far`` has what came until then, before others than the first."""
-        now, price = self._workspace.around.now, self._workspace.price
-        started: list[datetime] = []
-        ended: list[datetime] = []
-        self.longest = prepared.request.max_tokens
-        due: datetime | None = None
-
-        def answers_of(replies: Sequence[Reply]) -> list[Timed]:
-            ends = [*ended, *[now()] * (len(replies) - len(ended))]
-            return [
-                Timed(reply=reply, started=begun, ended=done)
-                for reply, begun, done in zip(replies, started, ends, strict=False)
-            ]
-
-        def room(replies: Sequence[Reply], messages: Sequence[JSONObject]) -> int:
-            nonlocal due
-            answers = answers_of(replies)
-            begun = now()
-            if due is None or begun >= due:
-                so_far(answers, _until_now(replies, messages))
-                # To look at what was changed takes long where much is there: a tenth of the time at most goes to that.
-                due = now() + 10 * (now() - begun)
-            cost = exchanges.cost_usd(answers, prepared.request.model, price)
-            try:
-                self.longest = self._room(prepared, provider, cost, replies[-1], messages)
-            except BudgetExceeded as error:
-                self.beyond_budget = str(error)
-                return 0
-            return self.longest
-
-        worked = provider.work(
-            prepared.request,
-            prepared.wish.tools,
-            on_text,
-            on_call=on_call,
-            room=room,
-            on_request=lambda: started.append(now()),
-            on_reply=lambda: ended.append(now()),
-        )
-        on_end()
-        limit = prepared.wish.limit
-        if limit is not None and _is_cut(worked) and self.longest < _longest(prepared.wish):
-            self.beyond_budget = (
-                f"the answer was cut at {self.longest:,} tokens, past which it could pass the budget of {limit.name};"
-                f" what was done is kept: {limit.advice}"
-            )
-            worked = worked.replace(stopped=True)
-        answers = answers_of(worked.replies)
-        self.cost_usd = exchanges.cost_usd(answers, prepared.request.model, price)
-        return worked, answers
+            return outcome, None if outcome.refused else self._keep(turn_of(outcome.answers, outcome.worked))
 
     def _turn_of(self, prepared: Prepared, provider: Provider, answers: Sequence[Timed], worked: Worked | None) -> Turn:
         turn = exchanges.turn_of(
@@ -603,18 +476,6 @@ def _still_cached(context: Context, usage: TokenUsage | None, now: datetime) -> 
 def _longest(wish: Wish) -> int:
     """How many tokens an answer may have where no budget says less."""
     return min(wish.max_tokens, max_output_tokens(wish.model))
-
-
-def _until_now(replies: Sequence[Reply], messages: Sequence[JSONObject]) -> Worked:
-    """What came of a turn that goes on, as if it had been interrupted here."""
-    text = next((reply.text for reply in reversed(replies) if reply.text.strip()), "")
-    return Worked(
-        replies=tuple(replies), messages=tuple(messages), text=text, interrupted=True, failure=None, stopped=False
-    )
-
-
-def _is_cut(worked: Worked) -> bool:
-    return bool(worked.replies) and worked.replies[-1].stop_reason == "max_tokens"
 
 
 def _definitions(tools: Sequence[Tool], others: tuple[JSONObject, ...]) -> tuple[JSONObject, ...]:

@@ -6,19 +6,25 @@ Days and months are those of UTC, as in ``stats --by day``. What has no known pr
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC
-from decimal import Decimal
+from dataclasses import replace
+from datetime import UTC, datetime
+from decimal import ROUND_FLOOR, Decimal
 
 from gitsess import report
 from gitsess.errors import BudgetExceeded
+from gitsess.model import TokenUsage
 from gitsess.money import plus
-from gitsess.names import split
+from gitsess.names import shown, split
+from gitsess.providers import Request
 from gitsess.text import plural, short_usd
+from gitsess.turns import Pricer
 from gitsess.values import Value
 from gitsess.workspace import Workspace
 
 WARN_AT = Decimal("0.8")
 """The part of a budget from which on it is warned."""
+_SHORTEST_TOKENS = 256
+"""An answer cut shorter than this by a budget is not worth its prompt."""
 _GOES_ON = "--over-budget goes on all the same"
 _RAISE = "raise --budget or leave files out"
 
@@ -55,6 +61,54 @@ class Limit(Value):
     spent_usd: Decimal
     left_usd: Decimal
     advice: str
+
+    def after(self, cost_usd: Decimal) -> Limit:
+        """The same once ``cost_usd`` more is spent."""
+        return self.replace(spent_usd=self.spent_usd + cost_usd, left_usd=self.left_usd - cost_usd)
+
+
+def hold(
+    request: Request,
+    limit: Limit,
+    *,
+    input_tokens: int,
+    price: Pricer,
+    at: datetime,
+    tools: bool = False,
+    otherwise: str = "nothing was sent",
+) -> Request:
+    """``request`` with its answer no longer than ``limit`` pays for; raises BudgetExceeded, which says what is so
+    ``otherwise``. ``tools``: it goes out with some to call."""
+    # The dearest case: nothing is in the cache, and all of it is written there; with tools it always is.
+    blocks = (request.system, *(message["content"] for message in request.messages))
+    marks = [block for some in blocks for block in some if "cache_control" in block]
+    one_hour = any(block["cache_control"].get("ttl") == "1h" for block in marks)
+    written = bool(marks or tools)
+    asked = TokenUsage(
+        input_tokens=0 if written else input_tokens,
+        cache_write_tokens=input_tokens if written else 0,
+        cache_write_1h_tokens=input_tokens if one_hour else 0,
+    )
+    prompt_usd, _ = price(request.model, asked, at)
+    with_thousand_more, _ = price(request.model, asked.replace(output_tokens=1000), at)
+    if prompt_usd is None or with_thousand_more is None:
+        raise BudgetExceeded(
+            f"the price of {shown(request.model)} is not known, so the budget of {limit.name} cannot be kept: leave"
+            " that out, or choose another model"
+        )
+    each = (with_thousand_more - prompt_usd) / 1000
+    affordable = request.max_tokens
+    if each:
+        affordable = int(((limit.left_usd - prompt_usd) / each).to_integral_value(ROUND_FLOOR))
+    shortest = min(_SHORTEST_TOKENS, request.max_tokens)
+    if affordable < shortest:
+        spent = f", of which {short_usd(limit.spent_usd)} are spent" if limit.spent_usd else ""
+        raise BudgetExceeded(
+            f"the request would pass the budget of {limit.name}{spent}: it may cost up to"
+            f" {short_usd(prompt_usd + each * shortest)} ({input_tokens:,} tokens of input, none of them cached,"
+            f" and a short answer); {otherwise}: {limit.advice}"
+        )
+    return replace(request, max_tokens=min(request.max_tokens, affordable))
 
 
 def standings(workspace: Workspace, feature: str) -> list[Standing]:

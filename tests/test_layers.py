@@ -25,8 +25,8 @@ LAYERS = {
     STATE: "gitcli trees locks spool worktree notes store append index mirror",
     SOURCE: "providers agents",
     USE: (
-        "workspace history accounts resume asking exchanges estimates budgets templating report savings tour links"
-        " trails attribution costnotes setup transfer mirroring everywhere retention shellscripts doctor capture"
+        "workspace history accounts resume asking toolloop exchanges estimates budgets templating report savings tour"
+        " links trails attribution costnotes setup transfer mirroring everywhere retention shellscripts doctor capture"
         " conversations handoff via workbench workflow todos todofile"
     ),
     SURFACE: "cli",

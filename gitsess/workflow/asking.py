@@ -198,7 +198,7 @@ class Asker:
                 alarm.cancel()
                 voice.keeping()
 
-            worked, recorded = conversation.work(
+            outcome, recorded = conversation.work(
                 prepared,
                 worker,
                 voice.text,
@@ -206,21 +206,22 @@ class Asker:
                 on_call=voice.called,
                 shape=lambda turn: shape(replace(turn, status="error") if alarm.rang else turn),
             )
+        worked = outcome.worked
         failure = None if worked.failure is None else worked.failure.text
         if alarm.rang:
             failure = f"it did not end within {self._timeout_s:g} s; what had arrived is kept: run again to go on"
         if worked.stopped and failure is None and not worked.interrupted:
-            failure = conversation.beyond_budget or _unending(worked.replies)
+            failure = outcome.beyond_budget or _unending(worked.replies)
         elif failure is None and worked.replies and worked.replies[-1].stop_reason in _ODD_ENDS:
-            voice.note(f"  {_ODD_ENDS[worked.replies[-1].stop_reason].format(tokens=conversation.longest)}")
+            voice.note(f"  {_ODD_ENDS[worked.replies[-1].stop_reason].format(tokens=outcome.longest_tokens)}")
         return Said(
             source=source,
             text=worked.text,
             recorded=recorded,
             interrupted=worked.interrupted and not alarm.rang,
             failure=failure,
-            cost_usd=conversation.cost_usd,
-            beyond_budget=conversation.beyond_budget is not None,
+            cost_usd=outcome.cost_usd,
+            beyond_budget=outcome.beyond_budget is not None,
         )
 
     def _fitting(self, conversation: Conversation, wish: asking.Wish, worker: Worker) -> asking.Prepared:
