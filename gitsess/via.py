@@ -285,7 +285,8 @@ def _recorded(
     turn = replace(
         workspace.situated(turn),
         task=wish.task,
-        estimated_cost_usd=expected(workspace, prepared),
+        # Where no model was named, which one it would be is known only now.
+        estimated_cost_usd=expected(workspace, prepared, turn.model or None),
         commits=tuple(dict.fromkeys((*turn.commits, *moves.commits(turn.started_at, turn.ended_at)))),
     )
     turn = shape(turn)
@@ -299,10 +300,10 @@ def _recorded(
     return recorded
 
 
-def expected(workspace: Workspace, prepared: Prepared) -> Decimal | None:
-    """What such turns have cost before; else what the prompt alone comes to, where the agent was given a model whose
-    price is known."""
-    agent, model = agents.reader(prepared.wish.agent).AGENT, prepared.wish.model
+def expected(workspace: Workspace, prepared: Prepared, model: str | None = None) -> Decimal | None:
+    """What such turns have cost before; else what the prompt alone comes to, by ``model``, or that which the agent was
+    given, where the price is known."""
+    agent, model = agents.reader(prepared.wish.agent).AGENT, model or prepared.wish.model
     before = expected_usd(workspace, split(prepared.session)[0], agent=agent)
     if before is not None or model is None:
         return before

@@ -197,6 +197,7 @@ def test_the_report_compares_what_was_expected_with_what_it_cost(repo: Repo) -> 
     record(workspace, "review-login", "Review on", at=NOON + DAY, model="nobody-knows", estimated="0.5")
     summed = repo.ai("todo", "report", "--json").json
     assert (summed["total"]["cost_usd"], summed["total"]["estimated_cost_usd"]) == (3.65, 2.35)
+    assert summed["total"]["foreseen_cost_usd"] == 3.65
     assert (summed["total"]["turns"], summed["total"]["unpriced_turns"]) == (7, 1)
     assert summed["total"]["statuses"] == {"done": 6, "failed": 1}
     by = {one["command"]: (one["turns"], one["estimated_cost_usd"], one["cost_usd"]) for one in summed["by_command"]}

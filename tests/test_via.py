@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -241,6 +242,19 @@ def test_without_a_transcript_its_own_words_count(repo: Repo, stand_in: Any) -> 
         "cache_read_tokens": 7,
         "cache_write_tokens": 8,
     }
+
+
+def test_the_first_turn_of_an_agent_is_foreseen_by_the_model_that_answered(repo: Repo, stand_in: Any) -> None:
+    """None was named, and nothing like it was asked before; from then on it is by what such turns have cost."""
+    stand_in(say(INIT, SAID.replace('"m"', '"claude-sonnet-4-5"'), RESULT))
+    for _ in range(2):
+        repo.ai("run", "--via", "claude", "plan", "x", "Do it")
+    first, second = (item for item in repo.session("plan-x").commits if item.facts.kind == "turn")
+    tokens, answer = 2, 1000  # "Do it", and an answer as they are taken to be
+    assert first.facts.estimated_cost_usd == (tokens * 3 + answer * 15) * Decimal("1e-6")
+    assert second.facts.estimated_cost_usd == repo.session("plan-x").metrics(first).cost_usd  # type: ignore[union-attr]
+    todos = repo.ai("todo", "list", "--all", "--json").json
+    assert len([todo for todo in todos if todo["kind"] == "turn" and todo["estimated_cost_usd"] is not None]) == 2
 
 
 @pytest.mark.parametrize(

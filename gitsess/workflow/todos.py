@@ -388,7 +388,12 @@ class Compared(Value):
     statuses: Mapping[str, int]
 
     def json(self) -> dict[str, JSON]:
-        return {**self.sums.json(), "estimated_cost_usd": self.estimated_usd, "statuses": dict(self.statuses)}
+        return {
+            **self.sums.json(),
+            "estimated_cost_usd": self.estimated_usd,
+            "foreseen_cost_usd": self.foreseen_usd,
+            "statuses": dict(self.statuses),
+        }
 
 
 class Report(Value):
