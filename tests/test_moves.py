@@ -63,10 +63,12 @@ def test_a_switch_right_after_the_end(repo: Repo) -> None:
     """Within the second the last switch is placed by the file that it wrote; an earlier one is the agent's own."""
     repo.git("switch", "-qc", "by-the-agent")
     ended = datetime.fromtimestamp((repo.path / ".git/HEAD").stat().st_mtime_ns / 1e9 + 0.001, UTC)
-    assert Moves(repo.workspace()).branch_at(ended) == "by-the-agent"
+    before = Moves(repo.workspace())
     time.sleep(0.01)
     moved(repo, ended, "switch", "-qc", "by-a-human")
     assert Moves(repo.workspace()).branch_at(ended) == "by-the-agent"
+    # Also by what was read before that switch, and is asked after it.
+    assert before.branch_at(ended) == "by-the-agent"
 
 
 def test_without_moves_nothing_is_told(repo: Repo) -> None:

@@ -27,6 +27,7 @@ DETACHED = ""
 """Stands for a branch where none was checked out."""
 _RECENT_MOVES = 200
 _ALL_MOVES = 100_000
+_READINGS = 5
 _TRUSTED_S = 2
 _LAST_OF_SECOND = 0.999_999
 _COMMITTED = ("commit", "cherry-pick", "revert")
@@ -46,10 +47,16 @@ class Moves:
         self._description = os.path.join(workspace.repository.common_dir, "description")
         self._objects = os.path.join(workspace.repository.common_dir, "objects")
         self._read_at = workspace.around.now()
-        # Before the moves: a switch that comes in between is then one of them.
-        self.branch = workspace.branch()
+        self.branch: str | None
         """The one that is checked out now."""
-        self._all = workspace.git.head_moves(limit=limit)
+        # Agents go on meanwhile, and what is read is to be of one time.
+        for _ in range(_READINGS):
+            self._head_made = self._written()
+            # Before the moves: a switch that comes in between is then one of them.
+            self.branch = workspace.branch()
+            self._all = workspace.git.head_moves(limit=limit)
+            if self._written() == self._head_made:
+                break
         self._cut = len(self._all) == limit and limit < _ALL_MOVES
         self._ages = [-at for _, at, _ in self._all]
 
@@ -65,6 +72,13 @@ class Moves:
         if known is None or ended > known._read_at:
             known = cls(workspace)
         return known if known._reaches(began) else cls.ever(workspace)
+
+    def _written(self) -> int | None:
+        """When the file was written that says what is checked out, in nanoseconds."""
+        try:
+            return os.lstat(self._head).st_mtime_ns
+        except OSError:
+            return None
 
     def _reaches(self, moment: datetime) -> bool:
         """Whether all moves since then are here."""
@@ -154,11 +168,8 @@ class Moves:
     def _last_switch(self) -> tuple[str, float]:
         """What the last switch of branches says, and when it was."""
         for _, at, message in self._all:
-            if _SWITCHED.match(message) or _RENAMED.match(message):
-                try:
-                    made = os.lstat(self._head).st_mtime_ns / 1e9
-                except OSError:
-                    break
+            if self._head_made is not None and (_SWITCHED.match(message) or _RENAMED.match(message)):
+                made = self._head_made / 1e9
                 return message, made if abs(made - at) <= _TRUSTED_S else 0.0
         return "", 0.0
 
