@@ -84,3 +84,26 @@ def test_a_spooled_turn_is_drained_before_a_quick_command(repo: Repo) -> None:
     assert repo.git("rev-parse", "refs/ai-sessions/plan-auth") == tip
     assert "pygit2" in imports(repo, "list")
     assert repo.git("rev-parse", "refs/ai-sessions/plan-auth~1") == tip
+
+
+@pytest.mark.parametrize("at_work", [True, False])
+def test_nothing_is_taken_apart_beneath_a_thread_at_work(at_work: bool, repo: Repo) -> None:
+    """As that which imports the SDK, where nothing was to be asked after all; what was printed is there."""
+    begun = "threading.Thread(target=threading.Event().wait, daemon=True).start()" if at_work else "pass"
+    program = (
+        "import atexit, sys, threading\n"
+        "atexit.register(sys.stderr.write, 'taken apart')\n"
+        f"{begun}\n"
+        "from gitsess.cli.entry import script; script()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "show", "plan-x"],
+        cwd=repo.path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert ("taken apart" in done.stderr) is not at_work

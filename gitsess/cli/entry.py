@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from gitsess.cli import streams
 
@@ -25,7 +27,19 @@ def script() -> None:
         code = FAILED
     # What is left is freed with the process: no last look for cycles in it.
     gc.freeze()
+    if _is_at_work():
+        # To take the interpreter apart beneath a thread that imports compiled code may crash it.
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+        os._exit(code)
     sys.exit(code)
+
+
+def _is_at_work() -> bool:
+    """Whether a thread goes on, such as the one that imports the SDK of a service that nothing was asked of after
+    all."""
+    threading = sys.modules.get("threading")
+    return threading is not None and threading.active_count() > 1
 
 
 def main(argv: Sequence[str]) -> int:
