@@ -541,7 +541,7 @@ def test_a_hook_that_refuses_a_task(planned: Repo, script: Script) -> None:
 @contextmanager
 def implementing(repo: Repo, *words: str, until: str) -> Iterator[subprocess.Popen[bytes]]:
     """``implement`` in the background, once the file ``until`` is there; it is killed at the end if it still runs."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*PROGRAM, "implement", "calc", "--task", "T1.1", *words],
         cwd=repo.path,
         env={**os.environ, **repo.environment},
@@ -550,16 +550,15 @@ def implementing(repo: Repo, *words: str, until: str) -> Iterator[subprocess.Pop
         stderr=subprocess.PIPE,
         start_new_session=True,
         preexec_fn=signals_by_default,
-    )
-    try:
-        waited = time.monotonic() + 60
-        while not (repo.path / until).exists() and time.monotonic() < waited:
-            time.sleep(0.05)
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    ) as process:
+        try:
+            waited = time.monotonic() + 60
+            while not (repo.path / until).exists() and time.monotonic() < waited:
+                time.sleep(0.05)
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_one_works_in_a_worktree_at_a_time(planned: Repo, script: Script, tmp_path: Path) -> None:
