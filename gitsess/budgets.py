@@ -64,7 +64,7 @@ class Limit(Value):
 
     def after(self, cost_usd: Decimal) -> Limit:
         """The same once ``cost_usd`` more is spent."""
-        return self.replace(spent_usd=self.spent_usd + cost_usd, left_usd=self.left_usd - cost_usd)
+        return self.replace(spent_usd=plus(self.spent_usd, cost_usd), left_usd=plus(self.left_usd, -cost_usd))
 
 
 def hold(
@@ -173,14 +173,14 @@ class Purse:
     def limit(self) -> Limit | None:
         """What there is the least left of; None where there is no limit."""
         limits = [
-            Limit(name=one.name, spent_usd=plus(one.spent_usd, self.spent_usd), left_usd=one.left_usd, advice=_GOES_ON)
+            Limit(name=one.name, spent_usd=one.spent_usd, left_usd=one.left_usd, advice=_GOES_ON)
             for one in ([] if self._over else self._standings)
         ]
         if self._budget_usd is not None:
-            own, spent = self._budget_usd, self.spent_usd
-            limits.insert(0, Limit(name=short_usd(own), spent_usd=spent, left_usd=own, advice=_RAISE))
+            own = self._budget_usd
+            limits.insert(0, Limit(name=short_usd(own), spent_usd=Decimal(0), left_usd=own, advice=_RAISE))
         least = min(limits, key=lambda one: one.left_usd, default=None)
-        return None if least is None else least.replace(left_usd=least.left_usd - self.spent_usd)
+        return None if least is None else least.after(self.spent_usd)
 
     @property
     def left_usd(self) -> Decimal | None:

@@ -168,8 +168,9 @@ def reported(path: Path) -> Reported | None:
 
 
 def _milliseconds(value: JSON) -> float | None:
-    known = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MAX_MS
-    return value if known and isinstance(value, int | float) else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_MS:
+        return None
+    return value
 
 
 def _usd(value: JSON) -> Decimal | None:

@@ -35,7 +35,7 @@ AGENTS = agents.READERS
 """The agents whose history can be imported, by the command of their sessions."""
 
 
-AT_WORK = timedelta(hours=24)
+_AT_WORK = timedelta(hours=24)
 """How long an agent may be at work on a turn without a word in its transcript."""
 _WORKTREE = re.compile(r"/\.claude/worktrees/[^/]+")
 """Where Claude Code puts the worktrees that it makes, and takes away again."""
@@ -102,7 +102,7 @@ def take_in(
         with _Group(places, done, dry_run=dry_run) as taking:
             for reader, transcript in group:
                 try:
-                    for captured in _turns(reader, transcript, around.now()):
+                    for captured in turns_of(reader, transcript.path, transcript.modified, around.now()):
                         if since is None or captured.turn.ended_at >= since:
                             taking.take(reader.NAME, captured, only)
                 except GitsessError as error:
@@ -126,15 +126,15 @@ def _transcripts(
                 yield reader, transcript
 
 
-def _turns(reader: Reader, transcript: Transcript, now: datetime) -> Iterator[Captured]:
-    """The turns of a transcript. A last one without an answer is not complete where an agent may still be at work on
-    it: half of it would have the turn id of the whole."""
+def turns_of(reader: Reader, path: Path, modified: float, now: datetime) -> Iterator[Captured]:
+    """The turns of a transcript, last written to at ``modified``, in seconds since 1970. A last one without an answer
+    is not complete where an agent may still be at work on it: half of it would have the turn id of the whole."""
     last: Captured | None = None
-    for captured in reader.read(transcript.path, START, closed=True):
+    for captured in reader.read(path, START, closed=True):
         if last is not None:
             yield last
         last = captured
-    recent = now.timestamp() - transcript.modified < AT_WORK.total_seconds()
+    recent = now.timestamp() - modified < _AT_WORK.total_seconds()
     if last is not None:
         yield last.replace(complete=False) if recent and last.turn.status != "ok" else last
 

@@ -13,7 +13,7 @@ from typing import Any
 from gitsess.asking import warm_up
 from gitsess.cli import streams
 from gitsess.cli.handling import note, opened, warn
-from gitsess.cli.running import purse_of, title_of
+from gitsess.cli.running import kept, purse_of, title_of
 from gitsess.cli.templating import templates_home
 from gitsess.cli.voice import Teller
 from gitsess.errors import UsageError
@@ -100,11 +100,11 @@ def unanswered(said: Said) -> int | None:
     """The exit code of a turn that did not come to its end, which is said; None of one that did. Raises
     BrokenPipeError where that is because nobody takes the answer."""
     if said.interrupted:
-        kept = "what had arrived is " + ("not recorded" if said.recorded is None else "kept as a turn")
+        told = f"what had arrived is {kept(said.recorded)}: run again to go on"
         if streams.is_gone():
-            note(f"{kept}: run again to go on")
+            note(told)
             raise BrokenPipeError
-        note(f"interrupted; {kept}: run again to go on")
+        note(f"interrupted; {told}")
         return INTERRUPTED
     if said.failure is not None:
         print(f"error: {one_line(said.failure)}", file=sys.stderr)

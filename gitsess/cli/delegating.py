@@ -14,6 +14,7 @@ from gitsess.cli.handling import note, opened
 from gitsess.cli.output import Style, print_json, style
 from gitsess.cli.running import (
     end_gently,
+    kept,
     not_to_be_interrupted,
     printer,
     prompt_of,
@@ -125,8 +126,7 @@ def _finish(
         print()
     say_recorded(workspace, answered.recorded, look, say)
     if done.interrupted:
-        kept = "not recorded" if answered.recorded is None else "kept as a turn"
-        note(look.yellow(f"interrupted; what the agent had written down is {kept}"))
+        note(look.yellow(f"interrupted; what the agent had written down is {kept(answered.recorded)}"))
         return 130
     if done.failure is not None:
         print(f"error: {one_line(done.failure)}", file=sys.stderr)

@@ -125,6 +125,11 @@ class _Interrupt:
             raise KeyboardInterrupt
 
 
+def kept(recorded: Recorded | None) -> str:
+    """What became of that which had come before an interruption."""
+    return "not recorded" if recorded is None else "kept as a turn"
+
+
 def not_to_be_interrupted() -> None:
     """Once the answer is there, a second ^C must not lose it on its way to the commit."""
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -258,8 +263,7 @@ def _finish(
     elif reply.stop_reason == "refusal":
         warn("the model declined to answer")
     if reply.interrupted:
-        kept = "not recorded" if recorded is None else "kept as a turn"
-        note(look.yellow(f"interrupted; what had arrived is {kept}"))
+        note(look.yellow(f"interrupted; what had arrived is {kept(recorded)}"))
         return 130
     if reply.failure is not None:
         print(f"error: {reply.failure.text}", file=sys.stderr)

@@ -16,7 +16,7 @@ from gitsess import agents, turns
 from gitsess.agents import restoring
 from gitsess.agents.captured import Reported, moment
 from gitsess.capture.declined import declined
-from gitsess.capture.past import AT_WORK, Folders
+from gitsess.capture.past import Folders, turns_of
 from gitsess.conversations import Conversation, conversations
 from gitsess.errors import GitsessError, StoreError
 from gitsess.model import JSON, JSONObject, SessionName, TokenUsage
@@ -163,12 +163,8 @@ def _compared(
         if metrics is not None:
             ledger.add((line.model, line.usage, line.cost_usd) for line in metrics.lines)
     missing = dict(recorded)
-    recent = workspace.around.now().timestamp() - _modified(path) < AT_WORK.total_seconds()
-    going_on: Sequence[tuple[str, TokenUsage, Decimal | None]] = ()
-    for captured in agents.reader(command).read(path, closed=True):
+    for captured in turns_of(agents.reader(command), path, _modified(path), workspace.around.now()):
         turn = captured.turn
-        late.add(going_on)
-        going_on = ()
         lines = _lines(workspace, turn)
         counted: list[JSONObject] = []
         missed: list[JSONObject] = []
@@ -183,17 +179,14 @@ def _compared(
                 unwanted.add(lines)
             elif not _is_here(workspace, folders.of(captured.cwd)):
                 elsewhere.add(lines)
-            elif recent and turn.status != "ok":
-                going_on = lines
             else:
-                late.add(lines)
+                (late if captured.complete else working).add(lines)
             continue
         metrics = missing.pop(turn.turn_id, None)
         known = [] if metrics is None else [(line.model, line.usage, line.cost_usd) for line in metrics.lines]
         if sum(usage.total_tokens for _, usage, _ in lines) != sum(usage.total_tokens for _, usage, _ in known):
             grown.add(lines)
             grown.add((model, _less(usage), None if cost is None else -cost) for model, usage, cost in known)
-    working.add(going_on)
     for metrics in missing.values():
         if metrics is not None:
             gone.add((line.model, line.usage, line.cost_usd) for line in metrics.lines)

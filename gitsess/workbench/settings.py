@@ -30,8 +30,8 @@ INSTRUCTIONS = (
 
 _MOST_FILES = 5_000
 _WHOLE_BYTES = 1 << 20
-# As FAT and NTFS have it: six letters, without the dot that it begins with.
 _TELLING = frozenset(name.casefold() for name in INSTRUCTIONS)
+# As FAT and NTFS have it: six letters, without the dot that it begins with.
 _SHORT = re.compile(
     "(?:" + "|".join(sorted({name.strip(".").partition(".")[0][:6] for name in NAMES})) + ")~[0-9]+(?:[.][a-z]*)?"
 )
