@@ -135,10 +135,12 @@ class Mirroring:
             return False
         turns = counted(strand.entries)
         ends = [entry.committed_at for entry in turns if entry.kind == "turn"]
+        new = metadata.head_of(strand.name, strand.tip, outline_of(strand.entries), self._repository)
         head = {
-            **metadata.head_of(strand.name, strand.tip, outline_of(strand.entries), self._repository),
+            **new,
             "session_id": copy.session_id,
-            "created_at": copy.created_at,
+            # A session may begin with events alone: its first turn is then among what came.
+            "created_at": copy.created_at or new["created_at"],
             # ISO 8601 in UTC of whole seconds, as committer dates are: the later text is the later time.
             "last_used": max([*(iso(datetime.fromtimestamp(end, UTC)) for end in ends), copy.last_used or ""]) or None,
         }
